@@ -1,0 +1,82 @@
+# The way of the study: runs, then figures. Rules call papermill, nothing else; `hdge notebook` is papermill that
+# refuses unknown parameters. Plain `snakemake` runs the default profile; see profiles/default/config.yaml.
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from hdge.config import HOME, load_profile
+from hdge.notebooks import imported_modules
+
+profile = load_profile(config.get("profile", "digits"))
+PYTHON = shlex.quote(sys.executable)
+NOTEBOOKS = HOME / "notebooks"
+RUNS = f"papermill_runs/{profile.name}/runs"
+EXECUTED = f"papermill_runs/{profile.name}/notebooks"
+FIGURES = f"figures/{profile.name}"
+
+# What each notebook draws: a picture and its table for every name.
+DRAWN = {
+    #"00_tour": ["00_tour_density"],
+    #"02_ood": ["02_ood_auroc", "02_ood_histograms"],
+    #"03_calibration": ["03_calibration_ece", "03_calibration_reliability"],
+    #"04_classification": ["04_classification_accuracy", "04_classification_confusion", "04_classification_learning"],
+}
+WITHOUT_RUNS = ["00_tour"]
+
+
+def drawn(notebook):
+    return [f"{FIGURES}/{name}.{kind}" for name in DRAWN[notebook] for kind in ("svg", "csv")]
+
+
+def parameters(**extra):
+    return json.dumps({"profile": profile.name, "root": str(Path.cwd()), **extra})
+
+
+rule all:
+    input:
+        [drawn(notebook) for notebook in DRAWN],
+
+
+rule runs:
+    """Only the training, for a machine that is better at that."""
+    input:
+        [f"{RUNS}/{method}-seed{seed}/record.json" for method, seed in profile.runs()],
+
+
+rule train:
+    """One run. Its inputs are the modules that training imports, so a new plotting function retrains nothing."""
+    input:
+        NOTEBOOKS / "01_training.ipynb",
+        imported_modules(HOME / "hdge" / "training.py"),
+    output:
+        f"{RUNS}/{{method}}-seed{{seed}}/record.json",
+    log:
+        notebook=f"{EXECUTED}/01_training-{{method}}-seed{{seed}}.ipynb",
+    params:
+        # Only what determines the run, so that a changed setting retrains just what it touches.
+        config=lambda wildcards: profile.config(wildcards.method, int(wildcards.seed)).to_json(),
+        given=lambda wildcards: parameters(method=wildcards.method, seed=int(wildcards.seed)),
+    threads: 1
+    shell:
+        "TQDM_MININTERVAL=10 {PYTHON} -m hdge.cli notebook {input[0]} {log.notebook} --parameters '{params.given}'"
+
+
+for notebook in DRAWN:
+
+    rule:
+        name:
+            notebook
+        input:
+            NOTEBOOKS / f"{notebook}.ipynb",
+            imported_modules(NOTEBOOKS / f"{notebook}.ipynb"),
+            [] if notebook in WITHOUT_RUNS else [f"{RUNS}/{m}-seed{s}/record.json" for m, s in profile.runs()],
+        output:
+            drawn(notebook),
+        log:
+            notebook=f"{EXECUTED}/{notebook}.ipynb",
+        params:
+            given=parameters(),
+        threads: 1
+        shell:
+            "{PYTHON} -m hdge.cli notebook {input[0]} {log.notebook} --parameters '{params.given}'"

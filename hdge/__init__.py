@@ -1,0 +1,56 @@
+"""HDGE: hybrid discriminative-generative training of a classifier by contrastive learning.
+
+A classifier's C logits f(x) are read as log q(y|x), log q(x|y) and log q(x); the hybrid loss trains the sum of
+the first two, with a queue of past logits in place of a sampler (arXiv:2007.09070)::
+
+    queue = hdge.LogitQueue(num_classes=10, size=65536, temperature=0.1, normalize="l2")
+    loss = hdge.hybrid_loss(logits, labels, queue, alpha=0.5)
+    queue.enqueue(logits.detach())
+
+Names are imported when first used, so that the command line does not pay for PyTorch before it needs it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hdge import config, data, evaluators, figures, methods, paper, readings, runs, training
+    from hdge.losses import conditional_nll, hybrid_loss, hybrid_terms
+    from hdge.models import WideResNet
+    from hdge.queue import LogitQueue
+
+__version__ = "0.1.0"
+
+_MODULES = ("config", "data", "evaluators", "figures", "methods", "paper", "readings", "runs", "training")
+_NAMES = {
+    "LogitQueue": "queue",
+    "WideResNet": "models",
+    "conditional_nll": "losses",
+    "hybrid_loss": "losses",
+    "hybrid_terms": "losses",
+}
+
+__all__ = [
+    "LogitQueue",
+    "WideResNet",
+    "conditional_nll",
+    "config",
+    "data",
+    "evaluators",
+    "figures",
+    "hybrid_loss",
+    "hybrid_terms",
+    "methods",
+    "paper",
+    "readings",
+    "runs",
+    "training",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"hdge.{name}")
+    if name in _NAMES:
+        return getattr(import_module(f"hdge.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'hdge' has no attribute {name!r}")

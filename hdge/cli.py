@@ -1,0 +1,95 @@
+"""The command line: thin, because the DAG engine, papermill and the training loop do the work."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
+
+from hdge.config import HOME, HdgeError, config_from, data_root, load_profile, train_parser
+
+DATA_HELP = "where data sets are found or downloaded (default: $HDGE_DATA, or data/ in the checkout)"
+SNAKEFILE = HOME / "Snakefile"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code is 0 if all went well, 2 for a request that cannot be met."""
+    try:
+        parsed = _parser().parse_args(arguments)
+        command = parsed[parsed.subcommand]
+        return COMMANDS[parsed.subcommand](command)
+    except (HdgeError, ArgumentError) as error:
+        print(f"hdge: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="hdge", exit_on_error=False, description="Reproduce the HDGE study, or train one of its runs."
+    )
+    commands = parser.add_subcommands(required=True)
+
+    reproduce = ArgumentParser(exit_on_error=False)
+    reproduce.add_argument("profile", nargs="?", default="digits", help="a file of profiles/, without its suffix")
+    reproduce.add_argument("--cores", type=int, default=os.cpu_count(), help="processor cores to use")
+    reproduce.add_argument("--data_root", default="", help=DATA_HELP)
+    reproduce.add_argument("--root", default="", help="holds papermill_runs/ and figures/ (default: the checkout)")
+    reproduce.add_argument("--dry_run", action="store_true", help="only say what would run, and why")
+    commands.add_subcommand("reproduce", reproduce, help="run what is not up to date: training, figures, tables")
+
+    train = train_parser()
+    train.add_argument("--config", action=ActionConfigFile, help="a YAML file of the settings below")
+    train.add_argument("--output", default="runs/latest", help="run folder; a killed run in it is taken up again")
+    train.add_argument("--data_root", default="", help=DATA_HELP)
+    train.add_argument("--checkpoint_seconds", type=float, default=60.0, help="how often the state is saved")
+    commands.add_subcommand("train", train, help="train a single run, by default with the paper's settings")
+
+    notebook = ArgumentParser(exit_on_error=False)
+    notebook.add_argument("source", help="the notebook")
+    notebook.add_argument("output", help="its executed copy")
+    notebook.add_argument("--parameters", default="{}", help="a JSON object; unknown names are refused")
+    commands.add_subcommand("notebook", notebook, help="run one notebook by papermill, strictly")
+    return parser
+
+
+def _reproduce(arguments) -> int:
+    """Hand over to Snakemake; what it asks for is decided in the Snakefile."""
+    if not SNAKEFILE.exists():
+        raise HdgeError(f"{SNAKEFILE} does not exist; `hdge reproduce` needs a clone of the repository, installed -e.")
+    if arguments.cores < 1:
+        raise HdgeError(f"cores is {arguments.cores}; it must be at least 1.")
+    load_profile(arguments.profile)
+    root = Path(arguments.root).resolve() if arguments.root else HOME
+    if not os.access(root if root.exists() else root.parent, os.W_OK):
+        raise HdgeError(f"{root} cannot be written to; choose another root.")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(root)]
+    command += ["--cores", str(arguments.cores), "--keep-going", "--rerun-incomplete", "--quiet", "rules", "host"]
+    command += ["--config", f"profile={arguments.profile}"] + (["--dry-run"] if arguments.dry_run else [])
+    # By the environment, not as a parameter: where the data lie does not determine a run.
+    return subprocess.run(command, env={**os.environ, "HDGE_DATA": str(data_root(arguments.data_root))}).returncode
+
+
+def _train(arguments) -> int:
+    from hdge.runs import RunFolder
+    from hdge.training import train
+
+    folder = RunFolder(Path(arguments.output).resolve())
+    config = config_from(arguments)
+    train(config, folder, data_root(arguments.data_root), checkpoint_seconds=arguments.checkpoint_seconds)
+    print(f"{folder.path}: {json.dumps(folder.history().iloc[-1].to_dict())}")
+    return 0
+
+
+def _notebook(arguments) -> int:
+    from hdge.notebooks import execute
+
+    execute(Path(arguments.source).resolve(), Path(arguments.output).resolve(), json.loads(arguments.parameters))
+    return 0
+
+
+COMMANDS = {"reproduce": _reproduce, "train": _train, "notebook": _notebook}
+
+if __name__ == "__main__":
+    sys.exit(main())

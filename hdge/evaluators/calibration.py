@@ -1,0 +1,135 @@
+"""Calibration: does a confidence of 80 % mean right in 80 % of cases?"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, percentile_interval
+from hdge.readings import confidence, log_q_y_given_x, prediction
+from hdge.runs import Run
+
+BINS = 20  # paper, section 5.2
+
+
+def _bin_of(confidences: np.ndarray, bins: int) -> np.ndarray:
+    """Index of the bin (lower, upper] of each confidence; exactly 0 falls into the first.
+
+    Compared with the edges themselves rather than by multiplication, so that a confidence on an edge as floating
+    point has it is never pushed across.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    return np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)
+
+
+def reliability_bins(
+    logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], bins: int = BINS
+) -> pd.DataFrame:
+    """Accuracy and mean confidence in equally wide bins (lower, upper] of confidence.
+
+    Args:
+        logits: f(x), shape (N, C).
+        labels: y, shape (N,), integers in [0, C).
+        bins: M, at least 1.
+
+    Returns:
+        One row a bin, empty ones included: lower, upper, count, confidence, accuracy (not a number if empty).
+    """
+    sure = confidence(logits.double()).numpy()
+    right = (prediction(logits) == labels).double().numpy()
+    index = _bin_of(sure, bins)
+    count = np.bincount(index, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        mean_confidence = np.bincount(index, sure, bins) / count
+        accuracy = np.bincount(index, right, bins) / count
+    edges = np.linspace(0, 1, bins + 1)
+    return pd.DataFrame(
+        {"lower": edges[:-1], "upper": edges[1:], "count": count,
+         "confidence": mean_confidence, "accuracy": accuracy}
+    )  # fmt: skip
+
+
+def expected_calibration_error(
+    logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], bins: int = BINS
+) -> float:
+    r"""Gap between accuracy and confidence, averaged over equally wide bins (lower, upper] of confidence.
+
+    .. math:: \mathrm{ECE} = \sum_{m=1}^{M} \frac{|B_m|}{n} \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|
+
+    Args:
+        logits: f(x), shape (N, C).
+        labels: y, shape (N,), integers in [0, C).
+        bins: M, 20 in the paper.
+
+    Returns:
+        In [0, 1].
+
+    Source: paper, section 5.2.
+    """
+    sure = confidence(logits.double()).numpy()
+    right = (prediction(logits) == labels).double().numpy()
+    return _gap(_bin_of(sure, bins), sure - right, bins)
+
+
+def _gap(index: np.ndarray, excess: np.ndarray, bins: int) -> float:
+    """Sum over bins of |sum of (confidence - correctness)|, over n: the ECE with the bin counts cancelled."""
+    return float(np.abs(np.bincount(index, excess, bins)).sum() / len(index))
+
+
+def bootstrap_ece(
+    logits: Float[Tensor, "n classes"],
+    labels: Int[Tensor, " n"],
+    bins: int = BINS,
+    replicates: int = REPLICATES,
+    seed: int = BOOTSTRAP_SEED,
+) -> Float[np.ndarray, " replicates"]:
+    """ECE of resampled test images, shape (R,). ECE is biased upwards at small n, and a resample more so."""
+    sure = confidence(logits.double()).numpy()
+    excess = sure - (prediction(logits) == labels).double().numpy()
+    index, rng = _bin_of(sure, bins), np.random.default_rng(seed)
+    draws = (rng.integers(len(index), size=len(index)) for _ in range(replicates))
+    return np.array([_gap(index[draw], excess[draw], bins) for draw in draws])
+
+
+def negative_log_likelihood(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
+    """Mean of -log q(y|x) in nats, which a classifier cannot improve by being merely bold."""
+    return float(-log_q_y_given_x(logits.double()).gather(1, labels[:, None]).mean())
+
+
+def calibration_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """ECE and negative log-likelihood of every run on the in-distribution test images.
+
+    Returns:
+        Columns: method, seed, n, ece, low, high (bootstrap over test images), nll (nats), mean_confidence.
+    """
+    rows = []
+    for run in runs:
+        logits, labels = run.folder.outputs("test").logits, run.folder.outputs("test").labels
+        low, high = percentile_interval(bootstrap_ece(logits, labels))
+        rows.append(
+            {"method": run.method, "seed": run.seed, "n": len(labels),
+             "ece": expected_calibration_error(logits, labels), "low": low, "high": high,
+             "nll": negative_log_likelihood(logits, labels),
+             "mean_confidence": float(confidence(logits.double()).mean())}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def reliability_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """Reliability bins of every method, its seeds pooled: each test image counts once a seed.
+
+    Returns:
+        Columns: method, seeds, lower, upper, count, share, confidence, accuracy.
+    """
+    rows = []
+    for method in dict.fromkeys(run.method for run in runs):
+        pooled = [run.folder.outputs("test") for run in runs if run.method == method]
+        bins = reliability_bins(torch.cat([o.logits for o in pooled]), torch.cat([o.labels for o in pooled]))
+        bins.insert(3, "share", bins["count"] / bins["count"].sum())
+        bins.insert(0, "seeds", len(pooled))
+        bins.insert(0, "method", method)
+        rows.append(bins)
+    return pd.concat(rows, ignore_index=True)

@@ -1,0 +1,100 @@
+"""Intervals, each saying what varies: the test images of one run, or the seed from run to run."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+LEVEL = 0.95
+REPLICATES = 1000  # bootstrap draws: the Monte Carlo error of a 2.5 % limit is a tenth of the interval's width
+BOOTSTRAP_SEED = 20200719  # the same resamples of the test images for every method: comparisons are paired
+
+
+def wilson_interval(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+    r"""Wilson's score interval of a proportion; what varies is the n test images.
+
+    .. math:: \frac{\hat p + z^2/2n \pm z \sqrt{\hat p (1 - \hat p)/n + z^2/4n^2}}{1 + z^2/n}
+
+    Args:
+        successes: from 0 to n.
+        n: images, at least 1.
+        level: confidence, in (0, 1).
+
+    Returns:
+        Lower and upper limit in [0, 1].
+
+    Source: Wilson 1927.
+    """
+    z = stats.norm.ppf(0.5 + level / 2)
+    share = successes / n
+    centre = share + z * z / (2 * n)
+    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = ((centre + sign * spread) / (1 + z * z / n) for sign in (-1, 1))
+    # Exactly 0 and 1 at the ends, where rounding would leave a remainder.
+    return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
+
+
+def student_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
+    r"""Student's interval of a mean; what varies is the seed.
+
+    .. math:: \bar v \pm t_{S-1} \, s / \sqrt S
+
+    Args:
+        values: one value a seed, S of them.
+        level: confidence, in (0, 1).
+
+    Returns:
+        Lower and upper limit; not a number for a single seed, which says nothing about seeds.
+    """
+    count = len(values)
+    if count < 2:
+        return math.nan, math.nan
+    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(count)
+    half = float(stats.t.ppf(0.5 + level / 2, count - 1)) * spread
+    return mean - half, mean + half
+
+
+def percentile_interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Percentile interval of bootstrap replicates, shape (R,)."""
+    low, high = np.quantile(replicates, [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)
+
+
+def over_seeds(table: pd.DataFrame, value: str, keys: list[str]) -> pd.DataFrame:
+    """Mean over seeds and its interval for every combination of the keys, in order of first appearance.
+
+    Args:
+        table: one row a seed and combination.
+        value: the column to average.
+        keys: the columns that stay.
+
+    Returns:
+        Columns: keys, seeds, ``value``, low, high.
+    """
+    rows = []
+    for group, part in table.groupby(keys, sort=False):
+        low, high = student_interval(part[value].tolist())
+        names = dict(zip(keys, group, strict=True))
+        rows.append({**names, "seeds": len(part), value: part[value].mean(), "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def differences(table: pd.DataFrame, value: str, keys: list[str], method: str, baseline: str) -> pd.DataFrame:
+    """Difference of two methods seed by seed: the same splits and the same test images under both.
+
+    Args:
+        table: one row a method, seed and combination of the keys.
+        value: the column to compare.
+        keys: the columns that stay, besides the seed.
+        method: minuend.
+        baseline: subtrahend.
+
+    Returns:
+        Columns: keys, seed, difference; only seeds that both methods have.
+    """
+    wide = table.pivot_table(index=[*keys, "seed"], columns="method", values=value, sort=False)
+    if not {method, baseline} <= set(wide.columns):
+        return pd.DataFrame(columns=[*keys, "seed", "difference"])
+    return (wide[method] - wide[baseline]).dropna().rename("difference").reset_index()

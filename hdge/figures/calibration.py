@@ -1,0 +1,80 @@
+"""Figures of calibration."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hdge.figures.style import COLOURS, GREY, LABELS, describe, seeds_phrase, subplots
+
+
+def reliability(bins: pd.DataFrame, ax: Axes) -> Axes:
+    """Accuracy of each bin of confidence, and how far it is from the confidence claimed."""
+    method = bins["method"].iloc[0]
+    filled = bins[bins["count"] > 0]
+    width = (filled["upper"] - filled["lower"]) * 0.92
+    centre = (filled["lower"] + filled["upper"]) / 2
+    ax.bar(centre, filled["accuracy"], width, color=COLOURS[method], alpha=0.75, linewidth=0)
+    ax.vlines(centre, filled["accuracy"], filled["confidence"], color=GREY, linewidth=1)
+    ax.plot(centre, filled["confidence"], "_", color=GREY, markersize=6)
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
+    ax.set(xlim=(0, 1), ylim=(0, 1.02))
+    return ax
+
+
+def confidence_histogram(bins: pd.DataFrame, ax: Axes) -> Axes:
+    """Share of the images in each bin of confidence."""
+    centre = (bins["lower"] + bins["upper"]) / 2
+    width = (bins["upper"] - bins["lower"]) * 0.92
+    ax.bar(centre, bins["share"], width, color=COLOURS[bins["method"].iloc[0]], alpha=0.75, linewidth=0)
+    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence, max q(y|x)")
+    return ax
+
+
+def reliability_figure(bins: pd.DataFrame, runs: pd.DataFrame, scale: str) -> Figure:
+    """Reliability diagrams side by side (paper, Figure 2), each over the histogram of its confidence."""
+    methods = list(dict.fromkeys(bins["method"]))
+    figure, axes = subplots(2, len(methods), 4.6, sharex=True, sharey="row", height_ratios=[3, 1])
+    for column, method in enumerate(methods):
+        own = bins[bins["method"] == method]
+        error = runs.loc[runs["method"] == method, "ece"].mean()
+        reliability(own, axes[0][column]).set_title(f"{LABELS[method]}: ECE {100 * error:.2f} %")
+        confidence_histogram(own, axes[1][column])
+    axes[0][0].set_ylabel("accuracy")
+    axes[1][0].set_ylabel("share of images")
+    describe(
+        figure,
+        "What a confidence is worth: accuracy in 20 bins of confidence",
+        f"Scale: {scale}; {seeds_phrase(runs)}, pooled in the bars; ECE is the mean over seeds. n: {runs['n'].iloc[0]:,} test images "
+        "a seed. Bars: accuracy; dashes: mean confidence; the line between them is the gap that ECE averages, "
+        "weighed by the share of images below.",
+    )
+    return figure
+
+
+def ece_dots(runs: pd.DataFrame, ax: Axes) -> Axes:
+    """ECE of every run with its bootstrap interval, a bar at the mean over seeds."""
+    methods = list(dict.fromkeys(runs["method"]))
+    for row, method in enumerate(methods):
+        own = runs[runs["method"] == method]
+        y = [row + 0.14 * (i - (len(own) - 1) / 2) for i in range(len(own))]
+        ax.hlines(y, 100 * own["low"], 100 * own["high"], color=COLOURS[method], linewidth=0.9)
+        ax.plot(100 * own["ece"], y, "o", color=COLOURS[method], markersize=3.5)
+        ax.vlines(100 * own["ece"].mean(), row - 0.3, row + 0.3, color=COLOURS[method], linewidth=2)
+    ax.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
+    ax.set_ylim(len(methods) - 0.5, -0.5)
+    ax.set_xlim(left=0)
+    ax.set_xlabel("expected calibration error, 20 bins (%)")
+    return ax
+
+
+def ece_figure(runs: pd.DataFrame, scale: str) -> Figure:
+    """ECE of every run."""
+    figure, [[ax]] = subplots(1, 1, 1.5 + 0.35 * runs["method"].nunique())
+    ece_dots(runs, ax)
+    describe(
+        figure,
+        "Calibration error of every run",
+        f"Scale: {scale}. Dots: runs ({seeds_phrase(runs)}), with 95 % bootstrap intervals over test images; bars: means over "
+        f"seeds. n: {runs['n'].iloc[0]:,} test images. At this n the error is biased upwards, for all methods alike.",
+    )
+    return figure

@@ -1,0 +1,173 @@
+"""The run folder: what a training run leaves behind, and the only code that touches its files.
+
+::
+
+    <root>/papermill_runs/<profile>/runs/<method>-seed<seed>/
+        config.json            the TrainConfig
+        state.pt               full state of a run under way; gone when it has ended
+        history.csv            one row an epoch
+        weights.safetensors    the trained network
+        outputs/<set>.safetensors   logits (N, C) float32 and labels (N,) int64 of each evaluation set
+        record.json            written last: config, data, cost, versions, and the SHA-256 of every other file
+
+Nothing here can run code when it is read: safetensors, JSON, CSV, and a state loaded with ``weights_only=True``.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors
+import safetensors.torch
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hdge.config import HOME, HdgeError, Profile, TrainConfig
+
+
+def project_root(root: str | Path) -> Path:
+    """The folder that holds papermill_runs/ and figures/: the one given, or this checkout if it is empty."""
+    return Path(root).resolve() if str(root) else HOME
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a reader, or a run that is killed, never sees half of it.
+
+    Raises:
+        HdgeError: the folder cannot be written to, or the disk is full; nothing is left behind.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise HdgeError(f"{path} cannot be written ({error.strerror}); free some space or choose another root.") from None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The waist of the study: logits (N, C), float32, and labels (N,) of one run on one evaluation set."""
+
+    logits: Float[Tensor, "n classes"]
+    labels: Int[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder, finished or under way."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, profile: str, method: str, seed: int, root: str | Path = "") -> "RunFolder":
+        """The folder of a profile's run."""
+        return cls(project_root(root) / "papermill_runs" / profile / "runs" / f"{method}-seed{seed}")
+
+    def write_config(self, config: TrainConfig) -> None:
+        atomic_write(self.path / "config.json", config.to_json().encode())
+
+    def write_history(self, history: pd.DataFrame) -> None:
+        atomic_write(self.path / "history.csv", history.to_csv(index=False).encode())
+
+    def history(self) -> pd.DataFrame:
+        """One row an epoch: learning rate, losses, accuracies."""
+        return pd.read_csv(self.path / "history.csv")
+
+    def write_weights(self, tensors: Mapping[str, Tensor], config: TrainConfig) -> None:
+        """Weights with the config in their one metadata entry (several entries would not be stored in order)."""
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        metadata = {"config": json.dumps(json.loads(config.to_json()), sort_keys=True)}
+        atomic_write(self.path / "weights.safetensors", safetensors.torch.save(contiguous, metadata))
+
+    def weights(self) -> dict[str, Tensor]:
+        return safetensors.torch.load_file(self.path / "weights.safetensors")
+
+    def write_outputs(self, name: str, outputs: Outputs) -> None:
+        tensors = {"logits": outputs.logits.float().cpu().contiguous(), "labels": outputs.labels.cpu()}
+        atomic_write(self.path / "outputs" / f"{name}.safetensors", safetensors.torch.save(tensors))
+
+    def outputs(self, name: str) -> Outputs:
+        """The stored logits and labels of an evaluation set.
+
+        Raises:
+            HdgeError: the set is not stored, or its file does not match the record.
+        """
+        path = self.path / "outputs" / f"{name}.safetensors"
+        if not path.exists():
+            raise HdgeError(f"{self.path} holds no outputs for {name!r}; add it to evaluation_sets and train again.")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.record()["files"].get(f"outputs/{path.name}"):
+            raise HdgeError(f"{path} does not match its record.json; delete the run folder and train again.")
+        return Outputs(**safetensors.torch.load(content))
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        atomic_write(self.path / "state.pt", buffer.getvalue())
+
+    def state(self) -> dict[str, Any] | None:
+        """The state of a run under way, if there is one."""
+        if not (self.path / "state.pt").exists():
+            return None
+        return torch.load(self.path / "state.pt", map_location="cpu", weights_only=True)
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Write the record over everything that is there, then drop the state: the run has ended."""
+        files = sorted(p for p in self.path.rglob("*") if p.suffix in (".csv", ".safetensors", ".json"))
+        digests = {
+            str(p.relative_to(self.path)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in files
+            if p.name != "record.json"
+        }
+        text = json.dumps({**record, "files": digests}, indent=1)
+        atomic_write(self.path / "record.json", text.encode())
+        (self.path / "state.pt").unlink(missing_ok=True)
+
+    def record(self) -> dict[str, Any]:
+        return json.loads((self.path / "record.json").read_text())
+
+    def holds(self, config: TrainConfig) -> bool:
+        """Whether the folder holds a finished run of exactly this config."""
+        return (self.path / "record.json").exists() and self.record()["config"] == json.loads(config.to_json())
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of a profile, as the evaluation notebooks see it."""
+
+    method: str
+    seed: int
+    folder: RunFolder
+    config: TrainConfig
+
+
+def finished_runs(profile: Profile, root: str | Path = "") -> tuple[list[Run], list[str]]:
+    """A profile's finished runs, and one sentence for each run that is missing or was trained otherwise."""
+    runs, missing = [], []
+    for method, seed in profile.runs():
+        folder, config = RunFolder.of(profile.name, method, seed, root), profile.config(method, seed)
+        if folder.holds(config):
+            runs.append(Run(method, seed, folder, config))
+        elif (folder.path / "record.json").exists():
+            missing.append(f"{method}, seed {seed}: trained with other settings than the profile's.")
+        else:
+            missing.append(f"{method}, seed {seed}: no finished run in {folder.path.name}.")
+    if not runs:
+        raise HdgeError(f"profile {profile.name!r} has no finished run yet; run `hdge reproduce {profile.name}`.")
+    return runs, missing
