@@ -15,18 +15,19 @@ RUNS = f"papermill_runs/{profile.name}/runs"
 EXECUTED = f"papermill_runs/{profile.name}/notebooks"
 FIGURES = f"figures/{profile.name}"
 
-# What each notebook draws: a picture and its table for every name.
+# What each notebook draws: a picture and its table for every name, and one table of comparisons and verdicts.
 DRAWN = {
-    #"00_tour": ["00_tour_density"],
-    #"02_ood": ["02_ood_auroc", "02_ood_histograms"],
-    #"03_calibration": ["03_calibration_ece", "03_calibration_reliability"],
-    #"04_classification": ["04_classification_accuracy", "04_classification_confusion", "04_classification_learning"],
+    "00_tour": ["00_tour_density"],
+    "02_ood": ["02_ood_auroc", "02_ood_histograms"],
+    "03_calibration": ["03_calibration_ece", "03_calibration_reliability"],
+    "04_classification": ["04_classification_accuracy", "04_classification_confusion", "04_classification_learning"],
 }
 WITHOUT_RUNS = ["00_tour"]
 
 
 def drawn(notebook):
-    return [f"{FIGURES}/{name}.{kind}" for name in DRAWN[notebook] for kind in ("svg", "csv")]
+    pairs = [f"{FIGURES}/{name}.{kind}" for name in DRAWN[notebook] for kind in ("svg", "csv")]
+    return pairs if notebook in WITHOUT_RUNS else [*pairs, f"{FIGURES}/{notebook}_verdict.csv"]
 
 
 def parameters(**extra):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 
 from hdge.config import HOME, HdgeError, config_from, data_root, load_profile, train_parser
 
@@ -15,7 +15,7 @@ SNAKEFILE = HOME / "Snakefile"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code is 0 if all went well, 2 for a request that cannot be met."""
+    """Run one command; the exit code is 0 if all went well, 2 for a request that cannot be met, 130 if stopped."""
     try:
         parsed = _parser().parse_args(arguments)
         command = parsed[parsed.subcommand]
@@ -23,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (HdgeError, ArgumentError) as error:
         print(f"hdge: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("hdge: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 def _parser() -> ArgumentParser:
@@ -54,7 +57,7 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _reproduce(arguments) -> int:
+def _reproduce(arguments: Namespace) -> int:
     """Hand over to Snakemake; what it asks for is decided in the Snakefile."""
     if not SNAKEFILE.exists():
         raise HdgeError(f"{SNAKEFILE} does not exist; `hdge reproduce` needs a clone of the repository, installed -e.")
@@ -71,7 +74,7 @@ def _reproduce(arguments) -> int:
     return subprocess.run(command, env={**os.environ, "HDGE_DATA": str(data_root(arguments.data_root))}).returncode
 
 
-def _train(arguments) -> int:
+def _train(arguments: Namespace) -> int:
     from hdge.runs import RunFolder
     from hdge.training import train
 
@@ -82,7 +85,7 @@ def _train(arguments) -> int:
     return 0
 
 
-def _notebook(arguments) -> int:
+def _notebook(arguments: Namespace) -> int:
     from hdge.notebooks import execute
 
     execute(Path(arguments.source).resolve(), Path(arguments.output).resolve(), json.loads(arguments.parameters))

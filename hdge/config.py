@@ -147,8 +147,9 @@ def parse_config(settings: dict[str, Any]) -> TrainConfig:
 
 def config_from(namespace: Any) -> TrainConfig:
     """The config in a parsed namespace, which may hold more than the config's own names."""
-    values = {field.name: getattr(namespace, field.name) for field in fields(TrainConfig)}
-    return TrainConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    values: dict[str, Any] = {field.name: getattr(namespace, field.name) for field in fields(TrainConfig)}
+    frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return TrainConfig(**frozen)
 
 
 def refuse_unknown(kind: str, name: str, known: Any) -> None:
@@ -164,7 +165,11 @@ def _type_error(message: str, settings: dict[str, Any]) -> str:
     """One sentence for a value of the wrong type, from the parser's message, which names the setting."""
     for field in fields(TrainConfig):
         if f'"{field.name}"' in message and field.name in settings:
-            expected = ", ".join(get_args(field.type)) if get_origin(field.type) is Literal else field.type.__name__
+            expected = (
+                ", ".join(get_args(field.type))
+                if get_origin(field.type) is Literal
+                else getattr(field.type, "__name__", field.type)
+            )
             return f"{field.name} is {settings[field.name]!r}; it must be {expected}."
     return " ".join(message.split())
 

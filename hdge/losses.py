@@ -115,9 +115,7 @@ def hybrid_terms(
 ) -> HybridTerms:
     """-log q(y|x) and -log q(x|y), unweighted; arguments as in :func:`hybrid_loss`."""
     _check_inputs(logits, labels)
-    return HybridTerms(
-        F.cross_entropy(logits, labels), conditional_nll(logits, labels, queue, temperature, normalize)
-    )
+    return HybridTerms(F.cross_entropy(logits, labels), conditional_nll(logits, labels, queue, temperature, normalize))
 
 
 def hybrid_loss(

@@ -101,12 +101,12 @@ def _start_from_shortcuts(module: nn.Module) -> None:
     """He's rule for every convolution, zero for the last of each block and for the head."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, a=LEAK)
+    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
     if isinstance(module, WideBlock):  # visited after the convolutions inside it
         nn.init.zeros_(module.conv2.weight)
     if isinstance(module, nn.Linear):
         nn.init.zeros_(module.weight)
-        nn.init.zeros_(module.bias)
 
 
 def _norm(norm: Norm, channels: int) -> nn.Module:

@@ -76,11 +76,14 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            str(notebook), str(output), parameters, cwd=str(notebook.parent), log_output=True, progress_bar=False
-        )
+            str(notebook), str(output), parameters, cwd=str(notebook.parent), log_output=True, progress_bar=False,
+            extra_arguments=["--IPKernelApp.log_level=50"],  # the kernel's own chatter is of no use to a reader
+        )  # fmt: skip
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {error.evalue}".splitlines()[0]
-        raise HdgeError(f"{notebook.name} failed in cell {error.cell_index}: {reason} (executed copy: {output})") from None
+        raise HdgeError(
+            f"{notebook.name} failed in cell {error.cell_index}: {reason} (executed copy: {output})"
+        ) from None
 
 
 def _pass_on_progress(label: str) -> None:

@@ -57,7 +57,9 @@ def atomic_write(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-        raise HdgeError(f"{path} cannot be written ({error.strerror}); free some space or choose another root.") from None
+        raise HdgeError(
+            f"{path} cannot be written ({error.strerror}); free some space or choose another root."
+        ) from None
 
 
 @dataclass(frozen=True)

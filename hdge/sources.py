@@ -96,7 +96,7 @@ def _photos(side: int = 32) -> ImageSet:
 def _from_archive(name: str, path: Path) -> tuple[ImageSet | None, ImageSet]:
     """An .npz with test_images (N, H, W, 3), (N, H, W, 1) or (N, H, W), test_labels, and the same for train."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise HdgeError(f"{path} cannot be read as an .npz archive of plain arrays: {error}.") from None

@@ -1,25 +1,24 @@
 """The method on a plane: a small network, three classes of points, and its density seen whole."""
 
 import math
-from typing import Literal
+from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hdge.evaluators.ood import auroc
 from hdge.losses import hybrid_loss
 from hdge.queue import LogitQueue
-from hdge.readings import confidence, log_q_x
+from hdge.readings import confidence, log_q_x, prediction
 
-Objective = Literal["cross-entropy", "HDGE, L2-normalised logits", "HDGE, raw logits"]
+HALF_WIDTH = 1.5  # the plane is shown, and background points are drawn, within this square
+ALPHAS = {"cross_entropy": 1.0, "hdge": 0.5}
 
 
-def spiral_arms(
-    count: int, generator: torch.Generator
-) -> tuple[Float[Tensor, "count 2"], Int[Tensor, " count"]]:
-    """Points on three spiral arms within the unit disc, one class an arm, with a little noise."""
+def spiral_arms(count: int, generator: torch.Generator) -> tuple[Float[Tensor, "count 2"], Int[Tensor, " count"]]:
+    """Points on three noisy spiral arms about the origin, one class an arm, at most about 1 away from it."""
     labels = torch.randint(3, (count,), generator=generator)
     radius = torch.rand(count, generator=generator).sqrt() * 0.8 + 0.15
     angle = 2 * math.pi * labels / 3 + 3.0 * radius
@@ -28,23 +27,21 @@ def spiral_arms(
 
 
 def train_toy(
-    points: Float[Tensor, "count 2"], labels: Int[Tensor, " count"], objective: Objective, steps: int, seed: int = 0
+    points: Float[Tensor, "count 2"], labels: Int[Tensor, " count"], method: str, steps: int, seed: int
 ) -> nn.Module:
-    """A network of two hidden layers, trained in the plainest loop there is.
+    """A network with two hidden layers, trained in the plainest loop there is.
 
-    Every objective gets the same initial weights and the same batches. The queue-related lines are all that
-    HDGE adds to a classifier's training.
+    Both methods start from the same weights and see the same batches. Three lines are all that HDGE adds to the
+    training of a classifier: making the queue, calling the hybrid loss, and filling the queue.
     """
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(2, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 3))
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    normalize = "none" if objective == "HDGE, raw logits" else "l2"
-    queue = LogitQueue(num_classes=3, size=512, temperature=1.0 if normalize == "none" else 0.1, normalize=normalize)
-    alpha = 1.0 if objective == "cross-entropy" else 0.5
+    queue = LogitQueue(num_classes=3, size=512, temperature=0.1, normalize="l2")
     for _ in range(steps):
         chosen = torch.randint(len(points), (128,))
         logits = model(points[chosen])
-        loss = hybrid_loss(logits, labels[chosen], queue, alpha)
+        loss = hybrid_loss(logits, labels[chosen], queue, alpha=ALPHAS[method])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -53,34 +50,42 @@ def train_toy(
 
 
 @torch.inference_mode()
-def density_grid(model: nn.Module, objective: Objective, half_width: float = 2.0, side: int = 60) -> pd.DataFrame:
+def density_grid(model: nn.Module, method: str, side: int = 60) -> pd.DataFrame:
     """log q(x) and confidence on a square grid of points around the data.
 
     Returns:
-        Columns: objective, x1, x2, log_q_x (nats, up to log Z), confidence.
+        Columns: method, x1, x2, log_q_x (nats, up to log Z), confidence.
     """
-    axis = torch.linspace(-half_width, half_width, side)
+    axis = torch.linspace(-HALF_WIDTH, HALF_WIDTH, side)
     grid = torch.cartesian_prod(axis, axis)
     logits = model(grid)
     return pd.DataFrame(
-        {"objective": objective, "x1": grid[:, 0].numpy(), "x2": grid[:, 1].numpy(),
+        {"method": method, "x1": grid[:, 0].numpy(), "x2": grid[:, 1].numpy(),
          "log_q_x": log_q_x(logits).numpy(), "confidence": confidence(logits).numpy()}
     )  # fmt: skip
 
 
 @torch.inference_mode()
-def toy_summary(
-    model: nn.Module, objective: Objective, points: Float[Tensor, "count 2"], labels: Int[Tensor, " count"]
-) -> dict[str, float | str]:
-    """Accuracy on fresh points, and how often such a point outranks one spread evenly over the square."""
-    from hdge.evaluators.ood import auroc  # scikit-learn is of no use to those who only want the toy
+def toy_results(models: Sequence[tuple[str, int, nn.Module]], count: int = 2000) -> pd.DataFrame:
+    """How trained networks do on fresh points, and how well they tell them from points spread over the square.
 
-    logits = model(points)
-    square = torch.from_numpy(np.random.default_rng(0).uniform(-2, 2, (len(points), 2))).float()
-    return {
-        "objective": objective,
-        "n": len(points),
-        "accuracy": (logits.argmax(1) == labels).double().mean().item(),
-        "auroc_log_q_x": auroc(log_q_x(logits), log_q_x(model(square))),
-        "auroc_confidence": auroc(confidence(logits), confidence(model(square))),
-    }
+    Args:
+        models: method, seed and network.
+        count: fresh points, and as many background points.
+
+    Returns:
+        Columns: method, seed, n, accuracy, auroc_log_q_x, auroc_confidence.
+    """
+    generator = torch.Generator().manual_seed(1)
+    points, labels = spiral_arms(count, generator)
+    background = HALF_WIDTH * (2 * torch.rand(count, 2, generator=generator) - 1)
+    rows = []
+    for method, seed, model in models:
+        inside, outside = model(points), model(background)
+        rows.append(
+            {"method": method, "seed": seed, "n": count,
+             "accuracy": (prediction(inside) == labels).double().mean().item(),
+             "auroc_log_q_x": auroc(log_q_x(inside), log_q_x(outside)),
+             "auroc_confidence": auroc(confidence(inside), confidence(outside))}
+        )  # fmt: skip
+    return pd.DataFrame(rows)

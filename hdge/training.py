@@ -17,7 +17,14 @@ from tqdm import tqdm
 
 from hdge.config import HdgeError, TrainConfig
 from hdge.data import (
-    MIRROR_CHANGES_IMAGE, SPLIT_SEED, Splits, add_noise, augment, load_evaluation_set, load_splits, to_unit,
+    MIRROR_CHANGES_IMAGE,
+    SPLIT_SEED,
+    Splits,
+    add_noise,
+    augment,
+    load_evaluation_set,
+    load_splits,
+    to_unit,
 )  # fmt: skip
 from hdge.methods import build_method
 from hdge.models import WideResNet
@@ -84,7 +91,7 @@ class Trainer:
             config.depth, config.width, num_classes, splits.train.images.shape[1],
             config.norm, config.dropout, config.initialization,
         )  # fmt: skip
-        self.model = model.to(device, memory_format=torch.channels_last)
+        self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.method = build_method(config, num_classes).to(device)
         self.optimizer = self._optimizer()
         self.generator = torch.Generator(device).manual_seed(config.seed)

@@ -25,9 +25,7 @@ def _bin_of(confidences: np.ndarray, bins: int) -> np.ndarray:
     return np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)
 
 
-def reliability_bins(
-    logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], bins: int = BINS
-) -> pd.DataFrame:
+def reliability_bins(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], bins: int = BINS) -> pd.DataFrame:
     """Accuracy and mean confidence in equally wide bins (lower, upper] of confidence.
 
     Args:

@@ -107,7 +107,8 @@ def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:
         inside = log_q_x(run.folder.outputs("test").logits).double().numpy()
         for name in run.config.evaluation_sets:
             outside = log_q_x(run.folder.outputs(name).logits).double().numpy()
-            edges = np.linspace(*np.quantile(np.concatenate([inside, outside]), [0.001, 0.999]), bins + 1)
+            low, high = np.quantile(np.concatenate([inside, outside]), [0.001, 0.999])
+            edges = np.linspace(low, high, bins + 1)
             for images, scores in (("in", inside), ("out", outside)):
                 counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
                 rows.append(

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hdge.figures.style import COLOURS, GREY, LABELS, describe, seeds_phrase, subplots
+from hdge.figures.style import COLOURS, GREY, LABELS, describe, run_dots, seeds_phrase, subplots
 
 
 def reliability(bins: pd.DataFrame, ax: Axes) -> Axes:
@@ -44,37 +44,22 @@ def reliability_figure(bins: pd.DataFrame, runs: pd.DataFrame, scale: str) -> Fi
     describe(
         figure,
         "What a confidence is worth: accuracy in 20 bins of confidence",
-        f"Scale: {scale}; {seeds_phrase(runs)}, pooled in the bars; ECE is the mean over seeds. n: {runs['n'].iloc[0]:,} test images "
-        "a seed. Bars: accuracy; dashes: mean confidence; the line between them is the gap that ECE averages, "
-        "weighed by the share of images below.",
+        f"Scale: {scale}; {seeds_phrase(runs)}, pooled in the bars; ECE is the mean over seeds. "
+        f"n: {runs['n'].iloc[0]:,} test images a seed. Bars: accuracy; dashes: mean confidence; the line "
+        "between them is the gap that ECE averages, weighed by the share of images below.",
     )
     return figure
-
-
-def ece_dots(runs: pd.DataFrame, ax: Axes) -> Axes:
-    """ECE of every run with its bootstrap interval, a bar at the mean over seeds."""
-    methods = list(dict.fromkeys(runs["method"]))
-    for row, method in enumerate(methods):
-        own = runs[runs["method"] == method]
-        y = [row + 0.14 * (i - (len(own) - 1) / 2) for i in range(len(own))]
-        ax.hlines(y, 100 * own["low"], 100 * own["high"], color=COLOURS[method], linewidth=0.9)
-        ax.plot(100 * own["ece"], y, "o", color=COLOURS[method], markersize=3.5)
-        ax.vlines(100 * own["ece"].mean(), row - 0.3, row + 0.3, color=COLOURS[method], linewidth=2)
-    ax.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
-    ax.set_ylim(len(methods) - 0.5, -0.5)
-    ax.set_xlim(left=0)
-    ax.set_xlabel("expected calibration error, 20 bins (%)")
-    return ax
 
 
 def ece_figure(runs: pd.DataFrame, scale: str) -> Figure:
     """ECE of every run."""
     figure, [[ax]] = subplots(1, 1, 1.5 + 0.35 * runs["method"].nunique())
-    ece_dots(runs, ax)
+    run_dots(runs, "ece", "expected calibration error, 20 bins (%)", ax).set_xlim(left=0)
     describe(
         figure,
         "Calibration error of every run",
-        f"Scale: {scale}. Dots: runs ({seeds_phrase(runs)}), with 95 % bootstrap intervals over test images; bars: means over "
-        f"seeds. n: {runs['n'].iloc[0]:,} test images. At this n the error is biased upwards, for all methods alike.",
+        f"Scale: {scale}. Dots: runs ({seeds_phrase(runs)}), with 95 % bootstrap intervals over test images; "
+        f"bars: means over seeds. n: {runs['n'].iloc[0]:,} test images. "
+        "The fewer the images, the more the error is biased upwards, for all methods alike.",
     )
     return figure

@@ -6,45 +6,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hdge.figures.style import COLOURS, LABELS, describe, seeds_phrase, subplots
-
-
-def accuracy_dots(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Accuracy of every run with its Wilson interval, a bar at the mean over seeds."""
-    methods = list(dict.fromkeys(table["method"]))
-    for row, method in enumerate(methods):
-        own = table[table["method"] == method]
-        y = [row + 0.14 * (i - (len(own) - 1) / 2) for i in range(len(own))]
-        ax.hlines(y, 100 * own["low"], 100 * own["high"], color=COLOURS[method], linewidth=0.9)
-        ax.plot(100 * own["accuracy"], y, "o", color=COLOURS[method], markersize=3.5)
-        ax.vlines(100 * own["accuracy"].mean(), row - 0.3, row + 0.3, color=COLOURS[method], linewidth=2)
-    ax.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
-    ax.set_ylim(len(methods) - 0.5, -0.5)
-    ax.set_xlabel("test accuracy (%)")
-    return ax
+from hdge.figures.style import COLOURS, LABELS, describe, legend, run_dots, seeds_phrase, subplots
 
 
 def accuracy_figure(table: pd.DataFrame, scale: str) -> Figure:
     """Accuracy of every run."""
     figure, [[ax]] = subplots(1, 1, 1.5 + 0.35 * table["method"].nunique())
-    accuracy_dots(table, ax)
+    run_dots(table, "accuracy", "test accuracy (%)", ax)
     describe(
         figure,
         "Test accuracy of every run",
-        f"Scale: {scale}. Dots: runs ({seeds_phrase(table)}), with 95 % Wilson intervals over test images; bars: means over seeds. "
-        f"n: {table['n'].iloc[0]:,} test images.",
+        f"Scale: {scale}. Dots: runs ({seeds_phrase(table)}), with 95 % Wilson intervals over test images; "
+        f"bars: means over seeds. n: {table['n'].iloc[0]:,} test images.",
     )
     return figure
 
 
 def learning_curve(history: pd.DataFrame, column: str, ax: Axes) -> Axes:
     """One column of the history against the epoch, a thin line a run."""
-    for (method, seed), run in history.groupby(["method", "seed"], sort=False):
-        first = seed == history.loc[history["method"] == method, "seed"].min()
-        label = LABELS[method] if first else "_"
-        ax.plot(run["epoch"], run[column], color=COLOURS[method], linewidth=1, alpha=0.8, label=label)
+    for (method, _), run in history.groupby(["method", "seed"], sort=False):
+        ax.plot(run["epoch"], run[column], ".-", color=COLOURS[str(method)], linewidth=1, markersize=2, alpha=0.8)
     ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return ax
 
 
@@ -55,12 +38,12 @@ def learning_figure(history: pd.DataFrame, scale: str) -> Figure:
     learning_curve(history, "validation_accuracy", axes[1]).set_ylabel("validation accuracy")
     learning_curve(history, "validation_nll", axes[2]).set_ylabel("validation −log q(y|x) (nats)")
     axes[1].sharey(axes[0])
-    axes[0].legend(loc="lower right")
+    legend(figure, list(dict.fromkeys(history["method"])))
     describe(
         figure,
         "How the methods learn",
-        f"Scale: {scale}. A line a run ({seeds_phrase(history)}). Training accuracy is the mean over each epoch under augmentation; "
-        "validation images are held out from training, and the test images are not used here.",
+        f"Scale: {scale}. A line a run ({seeds_phrase(history)}). Training accuracy is the mean over each epoch under "
+        "augmentation; validation images are held out from training, and the test images are not used here.",
     )
     return figure
 
@@ -70,9 +53,9 @@ def confusion_matrix(table: pd.DataFrame, ax: Axes) -> Axes:
     order = list(dict.fromkeys(table["label"]))
     shares = 100 * table.pivot(index="label", columns="predicted", values="share").loc[order, order]
     text = shares.map(lambda share: "" if share < 0.05 else f"{share:.0f}" if share >= 9.95 else f"{share:.1f}")
-    text = text if len(order) <= 10 else False
     sns.heatmap(
-        shares, ax=ax, cmap="Blues", vmin=0, vmax=100, cbar=False, square=True, annot=text, fmt="",
+        shares, ax=ax, cmap="Blues", vmin=0, vmax=100, cbar=False, square=True, fmt="",
+        annot=text if len(order) <= 10 else False,  # a hundred classes leave no room for numbers
         annot_kws={"size": 6},
     )  # fmt: skip
     ax.tick_params(length=0, labelsize=7)
@@ -86,7 +69,9 @@ def confusion_figure(table: pd.DataFrame, scale: str) -> Figure:
     figure, [axes] = subplots(1, len(methods), 4.4, sharey=True)
     for ax, method in zip(axes, methods, strict=True):
         own = table[table["method"] == method]
-        confusion_matrix(own, ax).set_title(f"{LABELS[method]} (n = {own['count'].sum():,}, {own['seeds'].iloc[0]} seeds)")
+        confusion_matrix(own, ax).set_title(
+            f"{LABELS[method]} (n = {own['count'].sum():,}, {own['seeds'].iloc[0]} seeds)"
+        )
     for ax in axes[1:]:
         ax.set_ylabel("")
     describe(

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hdge.figures.style import COLOURS, GREY, IN_COLOUR, LABELS, OUT_COLOUR, describe, seeds_phrase, subplots
+from hdge.figures.style import COLOURS, GREY, IN_COLOUR, LABELS, OUT_COLOUR, describe, legend, seeds_phrase, subplots
 
 
 def auroc_dots(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -22,13 +22,12 @@ def auroc_dots(table: pd.DataFrame, ax: Axes) -> Axes:
             part = table[(table["method"] == method) & (table["ood_set"] == ood_set)]
             y = row + lane + np.linspace(-0.1, 0.1, len(part)) * (len(part) > 1)
             ax.hlines(y, part["low"], part["high"], color=COLOURS[method], linewidth=0.9, alpha=0.7)
-            ax.plot(part["auroc"], y, "o", color=COLOURS[method], markersize=3.5, label="_")
+            ax.plot(part["auroc"], y, "o", color=COLOURS[method], markersize=3.5)
             ax.vlines(part["auroc"].mean(), row + lane - 0.16, row + lane + 0.16, color=COLOURS[method], linewidth=2)
-        ax.plot([], [], "o-", color=COLOURS[method], markersize=3.5, label=LABELS[method])
     ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     ax.set_yticks(range(len(sets)), sets)
     ax.set_ylim(len(sets) - 0.5, -0.5)
-    ax.set_xlabel("AUROC (in-distribution is positive; 0.5 is chance)")
+    ax.set_xlabel("AUROC (0.5 is chance)")
     return ax
 
 
@@ -40,13 +39,14 @@ def auroc_figure(table: pd.DataFrame, scale: str) -> Figure:
     for ax, score in zip(axes, scores, strict=True):
         auroc_dots(table[table["score"] == score], ax)
         ax.set_title(f"score: {score}")
-    axes[-1].legend(loc="lower left")
+    legend(figure, list(dict.fromkeys(table["method"])))
     counts = ", ".join(f"{row.ood_set} {row.n_out:,}" for row in table.drop_duplicates("ood_set").itertuples())
     describe(
         figure,
         "How well two readings of the same logits tell test images from others",
         f"Scale: {scale}. Dots: runs ({seeds_phrase(table)}), with 95 % bootstrap intervals over test images; "
-        f"bars: means over seeds. n: {table['n_in'].iloc[0]:,} in-distribution test images; {counts}.",
+        f"bars: means over seeds. n: {table['n_in'].iloc[0]:,} in-distribution test images, "
+        f"the positive class; {counts}.",
     )
     return figure
 
@@ -83,7 +83,8 @@ def histogram_figure(table: pd.DataFrame, scale: str) -> Figure:
     describe(
         figure,
         "Density of test images (green) and of out-of-distribution images (red)",
-        f"Scale: {scale}. One run a row (seed {table['seed'].min()}). A density that knows its training data puts red left of green. "
-        f"n: {n_in:,} in-distribution test images; {counts}. Outermost bins hold what lies beyond.",
+        f"Scale: {scale}. One run a row (seed {table['seed'].min()}). A density that knows its training data "
+        f"puts red left of green. n: {n_in:,} in-distribution "
+        f"test images; {counts}. Outermost bins hold what lies beyond.",
     )
     return figure

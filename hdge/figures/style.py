@@ -3,6 +3,7 @@
 import io
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -10,6 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from hdge.runs import atomic_write, project_root
 
@@ -39,7 +41,7 @@ def use_style() -> None:
     sns.set_theme(context="paper", style="ticks", rc=STYLE)
 
 
-def subplots(rows: int, columns: int, height: float, **options: object) -> tuple[Figure, list[list[Axes]]]:
+def subplots(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[list[Axes]]]:
     """A figure of column width with a grid of axes, always two-dimensional."""
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **options)
     return figure, axes.tolist()
@@ -48,8 +50,15 @@ def subplots(rows: int, columns: int, height: float, **options: object) -> tuple
 def describe(figure: Figure, title: str, caption: str) -> None:
     """A title that says what to see, above; a caption with n, seeds, interval and scale, below."""
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10)
-    wrapped = "\n".join(textwrap.wrap(caption, 118))
+    wrapped = "\n".join(textwrap.wrap(caption, 125))
     figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=7.5, color=GREY)
+
+
+def save_table(table: pd.DataFrame, name: str, profile: str, root: str | Path = "") -> Path:
+    """Write ``figures/<profile>/<name>.csv`` to six significant digits."""
+    path = project_root(root) / "figures" / profile / f"{name}.csv"
+    atomic_write(path, table.to_csv(index=False, float_format="%.6g").encode())
+    return path
 
 
 def save_figure(figure: Figure, table: pd.DataFrame, name: str, profile: str, root: str | Path = "") -> Path:
@@ -60,13 +69,12 @@ def save_figure(figure: Figure, table: pd.DataFrame, name: str, profile: str, ro
     Returns:
         The picture's path.
     """
-    folder = project_root(root) / "figures" / profile
-    atomic_write(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+    path = save_table(table, name, profile, root).with_suffix(".svg")
     picture = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "hdge"}):
         figure.savefig(picture, format="svg", metadata={"Date": None})
-    atomic_write(folder / f"{name}.svg", picture.getvalue())
-    return folder / f"{name}.svg"
+    atomic_write(path, picture.getvalue())
+    return path
 
 
 def seeds_phrase(table: pd.DataFrame) -> str:
@@ -75,4 +83,32 @@ def seeds_phrase(table: pd.DataFrame) -> str:
     if counts.nunique() == 1:
         count = int(counts.iloc[0])
         return f"{count} seed{'s' if count > 1 else ''} a method"
-    return ", ".join(f"{LABELS[method]} {count} seeds" for method, count in counts.items())
+    return ", ".join(f"{LABELS[str(method)]} {count} seeds" for method, count in counts.items())
+
+
+def run_dots(table: pd.DataFrame, value: str, label: str, ax: Axes) -> Axes:
+    """A row a method: a dot a run with its interval over test images, a bar at the mean over seeds, in percent.
+
+    Args:
+        table: columns method, ``value``, low, high, the last three from 0 to 1.
+        value: the column to draw.
+        label: of the horizontal axis.
+        ax: where to draw.
+    """
+    methods = list(dict.fromkeys(table["method"]))
+    for row, method in enumerate(methods):
+        own = table[table["method"] == method]
+        y = [row + 0.14 * (i - (len(own) - 1) / 2) for i in range(len(own))]
+        ax.hlines(y, 100 * own["low"], 100 * own["high"], color=COLOURS[method], linewidth=0.9)
+        ax.plot(100 * own[value], y, "o", color=COLOURS[method], markersize=3.5)
+        ax.vlines(100 * own[value].mean(), row - 0.3, row + 0.3, color=COLOURS[method], linewidth=2)
+    ax.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
+    ax.set_ylim(len(methods) - 0.5, -0.5)
+    ax.set_xlabel(label)
+    return ax
+
+
+def legend(figure: Figure, methods: list[str]) -> None:
+    """The methods' colours, once a figure, above the axes."""
+    handles = [Line2D([], [], color=COLOURS[m], marker="o", markersize=3.5, label=LABELS[m]) for m in methods]
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(methods))

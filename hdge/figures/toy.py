@@ -1,0 +1,49 @@
+"""The figure of the tour: a density on the plane."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+
+from hdge.figures.style import GREY, LABELS, describe, subplots
+
+READINGS = {"log_q_x": "log q(x) + log Z (nats)", "confidence": "max q(y|x)"}
+
+
+def plane(grid: pd.DataFrame, reading: str, ax: Axes) -> QuadMesh:
+    """One reading over the plane, brighter where it is higher, the training points on top."""
+    values = grid.pivot(index="x2", columns="x1", values=reading)
+    mesh = ax.pcolormesh(values.columns, values.index, values, cmap="viridis", shading="nearest", rasterized=True)
+    ax.set(aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+    return mesh
+
+
+def density_figure(table: pd.DataFrame) -> Figure:
+    """Both readings of every method over the plane.
+
+    Args:
+        table: grids of :func:`hdge.toy.density_grid`, and the training points as rows of method "data" whose
+            columns x1, x2 and label are filled.
+    """
+    points = table[table["method"] == "data"]
+    methods = [method for method in dict.fromkeys(table["method"]) if method != "data"]
+    figure, axes = subplots(2, len(methods), 6.4, sharex=True, sharey=True)
+    for row, (reading, label) in zip(axes, READINGS.items(), strict=True):
+        for ax, method in zip(row, methods, strict=True):
+            mesh = plane(table[table["method"] == method], reading, ax)
+            figure.colorbar(mesh, ax=ax, label=label)
+            for marker, (_, own) in zip("o^s", points.groupby("label"), strict=True):
+                ax.plot(own["x1"], own["x2"], marker, color="white", markeredgecolor=GREY, markersize=2.5, mew=0.3)
+    for ax, method in zip(axes[0], methods, strict=True):
+        ax.set_title(LABELS[method])
+    for ax in axes[1]:
+        ax.set_xlabel("x₁")
+    for row in axes:
+        row[0].set_ylabel("x₂")
+    describe(
+        figure,
+        "What two networks believe about a plane of which they saw three arms",
+        f"Scale: 2-D toy, one network a column (seed 0). White: {len(points)} of the training points, a shape a class. "
+        "Brighter is higher; a density that knows its data would be bright on the arms and dark away from them.",
+    )
+    return figure

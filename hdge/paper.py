@@ -1,0 +1,95 @@
+"""The paper's numbers, and the rule by which its claims are judged.
+
+The rule was written before any number of this study was seen. A claim that one method is better than another is
+
+* ``reproduced`` if the 95 % Student interval of the difference, seed by seed, lies wholly on the claimed side of 0,
+* ``not reproduced`` if it lies wholly on the other side,
+* ``inconclusive`` otherwise, and always below three seeds: one run cannot tell a method from the luck of a seed.
+
+A verdict speaks of the scale it was measured at, which is named beside it, and of no other.
+"""
+
+from importlib import resources
+from typing import Literal, NamedTuple
+
+import pandas as pd
+
+from hdge.evaluators.intervals import differences, student_interval
+
+LEAST_SEEDS = 3
+
+Better = Literal["higher", "lower"]
+
+
+class Verdict(NamedTuple):
+    """What the rule says, and why."""
+
+    verdict: Literal["reproduced", "not reproduced", "inconclusive"]
+    reason: str
+
+
+def reported() -> pd.DataFrame:
+    """The numbers of the paper's tables.
+
+    Returns:
+        Columns: table, task, model, dataset, metric, value, source. Values that the sources do not state are not
+        there.
+    """
+    with resources.files("hdge").joinpath("reported_results.csv").open() as file:
+        return pd.read_csv(file)
+
+
+def judge(low: float, high: float, seeds: int, better: Better) -> Verdict:
+    """The rule, applied to the interval of a difference (method minus baseline).
+
+    Args:
+        low: lower limit of the 95 % interval over seeds; not a number below two seeds.
+        high: its upper limit.
+        seeds: how many seeds the interval rests on.
+        better: whether the claim is that the method's value is higher or lower.
+    """
+    if seeds < LEAST_SEEDS:
+        return Verdict("inconclusive", f"{seeds} seed{'s' * (seeds != 1)}; the rule needs {LEAST_SEEDS}")
+    claimed, contrary = (low > 0, high < 0) if better == "higher" else (high < 0, low > 0)
+    if claimed:
+        return Verdict("reproduced", "the interval lies on the claimed side of 0")
+    if contrary:
+        return Verdict("not reproduced", "the interval lies on the other side of 0")
+    return Verdict("inconclusive", "the interval holds 0")
+
+
+def compare(
+    table: pd.DataFrame,
+    value: str,
+    keys: list[str],
+    better: Better,
+    method: str = "hdge",
+    baseline: str = "cross_entropy",
+) -> pd.DataFrame:
+    """A method beside its baseline, their difference over seeds, and the verdict on "the method is better".
+
+    Args:
+        table: one row a method, seed and combination of the keys.
+        value: the column to compare.
+        keys: at least one column that stays.
+        better: the direction of the claim.
+        method: the method that the claim speaks for.
+        baseline: the method it is compared with.
+
+    Returns:
+        One row a combination of the keys: keys, metric, better, seeds, the two methods' means (named by the
+        methods), difference, low, high (95 % Student interval over seeds), verdict, reason.
+    """
+    rows = []
+    for group, part in differences(table, value, keys, method, baseline).groupby(keys, sort=False):
+        low, high = student_interval(part["difference"].tolist())
+        names = dict(zip(keys, group, strict=True))
+        paired = table[table["seed"].isin(part["seed"]) & (table[keys] == list(group)).all(axis=1)]
+        means = paired.groupby("method")[value].mean()
+        rows.append(
+            {**names, "metric": value, "better": better, "seeds": len(part),
+             baseline: means[baseline], method: means[method],
+             "difference": part["difference"].mean(), "low": low, "high": high,
+             **judge(low, high, len(part), better)._asdict()}
+        )  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,172 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from hdge import paper
+from hdge.evaluators import calibration, intervals, ood
+from tests.reference import formulas
+
+scores = st.lists(st.integers(-5, 5).map(float) | st.floats(-1e4, 1e4), min_size=1, max_size=12)
+
+
+def logits_of(confidences: list[float]) -> torch.Tensor:
+    """Two-class logits whose confidence in class 0 is as given, from 0.5 to 1."""
+    c = torch.tensor(confidences, dtype=torch.float64)
+    return torch.stack([c.log(), (1 - c).log()], dim=1)
+
+
+@given(scores, scores)
+@settings(deadline=None)
+def test_auroc_counts_pairs(inside, outside):
+    # Both are sums of at most 144 halves over their number: exact but for one division and scikit-learn's trapezes.
+    assert ood.auroc(inside, outside) == pytest.approx(formulas.mann_whitney(inside, outside), abs=1e-12)
+
+
+@given(scores, scores)
+@settings(deadline=None)
+def test_auroc_sees_order_only_and_swaps_to_its_complement(inside, outside):
+    value = ood.auroc(inside, outside)
+    distinct = sorted({*inside, *outside})
+    ranks = {score: rank for rank, score in enumerate(distinct)}
+    assert ood.auroc([ranks[s] for s in inside], [ranks[s] for s in outside]) == pytest.approx(value, abs=1e-12)
+    assert ood.auroc(outside, inside) == pytest.approx(1 - value, abs=1e-12)
+
+
+def test_auroc_of_two_gaussians_is_the_closed_form():
+    draw = np.random.default_rng(0)
+    inside, outside = draw.normal(1, 1, 20_000), draw.normal(0, 1, 20_000)
+    truth = stats.norm.cdf(1 / math.sqrt(2))
+    # The standard error of AUROC is at most sqrt(A (1 - A) / min(n, m)) = 0.003; four of them.
+    assert ood.auroc(inside, outside) == pytest.approx(truth, abs=0.012)
+
+
+def test_bootstrap_replicates_are_aurocs_of_resamples():
+    draw = np.random.default_rng(0)
+    inside, outside = draw.integers(0, 8, 30).astype(float), draw.integers(0, 8, 20).astype(float) - 1
+    replicates = ood.bootstrap_auroc(inside, outside, replicates=20, seed=5)
+    rng = np.random.default_rng(5)
+    for replicate in replicates:
+        resampled_in, resampled_out = inside[rng.integers(30, size=30)], outside[rng.integers(20, size=20)]
+        expected = formulas.mann_whitney(resampled_in.tolist(), resampled_out.tolist())
+        assert replicate == pytest.approx(expected, abs=1e-12)
+
+
+def test_bootstrap_interval_covers_as_often_as_it_says():
+    draw = np.random.default_rng(0)
+    truth, covered, trials = stats.norm.cdf(1 / math.sqrt(2)), 0, 200
+    for trial in range(trials):
+        inside, outside = draw.normal(1, 1, 150), draw.normal(0, 1, 150)
+        low, high = intervals.percentile_interval(ood.bootstrap_auroc(inside, outside, 200, seed=trial))
+        covered += low <= truth <= high
+    # 190 of 200 expected with a standard error of 3.1; the percentile interval is known to fall a little short.
+    assert covered >= 178
+
+
+@given(st.lists(st.tuples(st.floats(0.5, 1), st.booleans()), min_size=1, max_size=40), st.integers(1, 25))
+@settings(deadline=None)
+def test_ece_equals_the_loop(images, bins):
+    logits = logits_of([c for c, _ in images])
+    labels = torch.tensor([0 if right else 1 for _, right in images])
+    confidences = calibration.confidence(logits)
+    right = (calibration.prediction(logits) == labels).tolist()
+    # The loop's edges m / bins are those of linspace to the bit in all but rounding; keep clear of them.
+    edges = np.linspace(0, 1, bins + 1)[1:-1]
+    if len(edges) and np.abs(confidences.numpy()[:, None] - edges).min() < 1e-12:
+        return
+    expected = formulas.expected_calibration_error(confidences.tolist(), right, bins)
+    assert calibration.expected_calibration_error(logits, labels, bins) == pytest.approx(expected, abs=1e-12)
+
+
+def test_ece_keeps_its_last_bin():
+    """A confidence of exactly 1 shares the bin of 0.96, as (0.95, 1] says: (0.9 + 1) / 2 - (1 + 0.96) / 2 = 0.03."""
+    logits = torch.cat([torch.tensor([[1e4, 0.0]] * 10, dtype=torch.float64), logits_of([0.96] * 10)])
+    labels = torch.tensor([0] * 9 + [1] + [0] * 10)
+    assert calibration.expected_calibration_error(logits, labels, 20) == pytest.approx(0.03, abs=1e-12)
+
+
+def test_bins_are_closed_above_and_hold_every_image():
+    confidences = np.array([0.0, 0.05, 0.05 + 1e-9, 0.5, 0.55, 0.95, 1.0])
+    assert calibration._bin_of(confidences, 20).tolist() == [0, 0, 1, 9, 10, 18, 19]
+    bins = calibration.reliability_bins(logits_of([0.7, 0.72, 1.0]), torch.tensor([0, 1, 0]), 20)
+    assert bins["count"].sum() == 3
+    assert len(bins) == 20
+    filled = bins[bins["count"] > 0]
+    assert filled["confidence"].tolist() == pytest.approx([0.7, 0.72, 1.0])
+    assert filled["accuracy"].tolist() == [1, 0, 1]
+
+
+def test_a_calibrated_classifier_has_no_error():
+    logits, labels = logits_of([0.75] * 8), torch.tensor([0] * 6 + [1] * 2)
+    assert calibration.expected_calibration_error(logits, labels) == pytest.approx(0, abs=1e-12)
+    expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert calibration.negative_log_likelihood(logits, labels) == pytest.approx(expected, rel=1e-12)
+
+
+def test_bootstrap_ece_of_certainty_is_certain():
+    logits, labels = logits_of([1.0] * 10), torch.tensor([0] * 10)
+    assert calibration.bootstrap_ece(logits, labels, replicates=5).tolist() == [0] * 5
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (7, 10), (481, 500)])
+def test_wilson_limits_solve_the_score_equation(successes, n):
+    z = stats.norm.ppf(0.975)
+    for limit in intervals.wilson_interval(successes, n):
+        deviation = abs(successes / n - limit)
+        assert deviation == pytest.approx(z * math.sqrt(limit * (1 - limit) / n), abs=1e-12)
+
+
+def test_student_interval_is_the_textbooks():
+    low, high = intervals.student_interval([1.0, 2.0, 3.0])
+    assert (low, high) == pytest.approx((2 - 4.302652729911275 / math.sqrt(3), 2 + 4.302652729911275 / math.sqrt(3)))
+    assert all(math.isnan(limit) for limit in intervals.student_interval([1.0]))
+
+
+def seeds_table(**values: list[float]) -> pd.DataFrame:
+    rows = [
+        {"method": method, "seed": seed, "split": "test", "accuracy": value}
+        for method, column in values.items()
+        for seed, value in enumerate(column)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("hdge", "better", "verdict"),
+    [
+        ([0.90, 0.91, 0.92], "higher", "reproduced"),
+        ([0.90, 0.91, 0.92], "lower", "not reproduced"),
+        ([0.70, 0.95, 0.81], "higher", "inconclusive"),
+        ([0.90, 0.91], "higher", "inconclusive"),
+    ],
+)
+def test_verdict_follows_the_interval_of_the_difference(hdge, better, verdict):
+    table = seeds_table(cross_entropy=[0.80, 0.81, 0.83], hdge=hdge)
+    [row] = paper.compare(table, "accuracy", ["split"], better).to_dict("records")
+    assert row["verdict"] == verdict
+    assert row["seeds"] == len(hdge)
+    assert row["difference"] == pytest.approx(row["hdge"] - row["cross_entropy"])
+
+
+def test_seeds_that_only_one_method_has_are_left_out():
+    table = seeds_table(cross_entropy=[0.8, 0.9], hdge=[0.7, 0.7, 0.1])
+    [row] = paper.compare(table, "accuracy", ["split"], "higher").to_dict("records")
+    assert (row["seeds"], row["hdge"]) == (2, pytest.approx(0.7))
+    assert "2 seeds; the rule needs 3" in row["reason"]
+
+
+def test_nothing_to_compare_gives_an_empty_table():
+    assert paper.compare(seeds_table(hdge=[0.7]), "accuracy", ["split"], "higher").empty
+
+
+def test_reported_numbers_are_there_with_their_sources():
+    table = paper.reported()
+    assert table["value"].notna().all()
+    assert table["source"].str.startswith("arXiv:").all()
+    ours = table.query("table == 'ood' and task == 'log_qx' and model == 'hdge' and dataset == 'svhn'")
+    assert ours["value"].tolist() == [0.96]

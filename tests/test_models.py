@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from hdge import WideResNet
+
+
+def test_size_of_the_papers_network():
+    with torch.device("meta"):
+        model = WideResNet(depth=28, width=10, num_classes=10, norm="none")
+    assert sum(p.numel() for p in model.parameters()) == 36_471_338
+
+
+@pytest.mark.parametrize(("channels", "side"), [(1, 16), (3, 32), (3, 28)])
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_any_image_size_gives_one_row_of_logits_an_image(channels, side, norm):
+    model = WideResNet(10, 1, num_classes=7, in_channels=channels, norm=norm)
+    images = torch.rand(2, channels, side, side)
+    assert model(images).shape == (2, 7)
+    assert model.features(images).shape == (2, 64)
+
+
+def test_input_scaling_lives_in_the_model():
+    """The stem sees [-1, 1]: a mid-grey image is zero there, and leaves its bias alone."""
+    model = WideResNet(10, 1)
+    seen = []
+    model.stem.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    model(torch.stack([torch.zeros(3, 8, 8), torch.full((3, 8, 8), 0.5), torch.ones(3, 8, 8)]))
+    assert [image.unique().item() for image in seen[0]] == [-1, 0, 1]
+
+
+def test_zero_residual_starts_as_shortcuts_and_indifferent():
+    model = WideResNet(16, 1, initialization="zero_residual")
+    images = torch.rand(2, 3, 16, 16)
+    assert (model(images) == 0).all()
+    hidden = model.stem(2 * images - 1)
+    torch.testing.assert_close(model.blocks[0](hidden), hidden)
+
+
+@pytest.mark.parametrize("depth", [9, 12, 4])
+def test_depths_that_no_three_stages_have_are_refused(depth):
+    with pytest.raises(ValueError, match=f"depth is {depth}"):
+        WideResNet(depth=depth)
