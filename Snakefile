@@ -58,9 +58,10 @@ rule train:
         # Only what determines the run, so that a changed setting retrains just what it touches.
         config=lambda wildcards: profile.config(wildcards.method, int(wildcards.seed)).to_json(),
         given=lambda wildcards: parameters(method=wildcards.method, seed=int(wildcards.seed)),
+    # One, however many cores there are: a run's last bits depend on how many threads share its sums.
     threads: 1
     shell:
-        "TQDM_MININTERVAL=10 {PYTHON} -m hdge.cli notebook {input[0]} {log.notebook} --parameters '{params.given}'"
+        "TQDM_MININTERVAL=10 {PYTHON} -m hdge.cli notebook {input[0]:q} {log.notebook:q} --parameters {params.given:q}"
 
 
 for notebook in DRAWN:
@@ -80,4 +81,4 @@ for notebook in DRAWN:
             given=parameters(),
         threads: 1
         shell:
-            "{PYTHON} -m hdge.cli notebook {input[0]} {log.notebook} --parameters '{params.given}'"
+            "{PYTHON} -m hdge.cli notebook {input[0]:q} {log.notebook:q} --parameters {params.given:q}"

@@ -99,7 +99,7 @@ def conditional_nll(
             normalisation of its own.
     """
     if queue is None:
-        return batch_nll(logits, labels, temperature or 0.1, normalize or "l2")
+        return batch_nll(logits, labels, 0.1 if temperature is None else temperature, normalize or "l2")
     if temperature is not None or normalize is not None:
         raise ValueError(f"a queue brings its own temperature ({queue.temperature}) and normalize; pass neither.")
     check_logits(logits, queue.num_classes)

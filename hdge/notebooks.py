@@ -1,14 +1,13 @@
 """Running notebooks by papermill, strictly, and knowing which modules a notebook depends on."""
 
 import ast
+import json
 import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 from hdge.config import HOME, HdgeError, refuse_unknown
-
-PACKAGE = HOME / "hdge"
 
 
 def imported_modules(source: Path) -> list[Path]:
@@ -32,7 +31,7 @@ def _direct_imports(source: Path) -> list[Path]:
     whose ``__init__`` files only pass names on.
     """
     files = []
-    for node in ast.walk(ast.parse(_code(source))):
+    for node in (node for text in _code(source) for node in ast.walk(_parse(text))):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -45,13 +44,20 @@ def _direct_imports(source: Path) -> list[Path]:
     return files
 
 
-def _code(source: Path) -> str:
+def _code(source: Path) -> list[str]:
+    """A module's text, or the code cells of a notebook."""
     if source.suffix == ".py":
-        return source.read_text()
-    import nbformat
+        return [source.read_text()]
+    cells = json.loads(source.read_text())["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
-    cells = nbformat.read(source, as_version=4).cells
-    return "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+
+def _parse(text: str) -> ast.AST:
+    """A cell with magics, or with an error, is no Python and imports nothing: running it will tell what it is."""
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        return ast.Module([], [])
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:

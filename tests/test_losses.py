@@ -178,6 +178,7 @@ def test_one_more_negative_never_lowers_the_loss(shape, normalize):
         ({"queue": LogitQueue(5, 8)}, "4 classes; the queue was made for 5"),
         ({"queue": LogitQueue(4, 8), "temperature": 0.2}, "brings its own temperature"),
         ({"temperature": -1.0}, "temperature is -1.0"),
+        ({"temperature": 0.0}, "temperature is 0.0"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(arguments, message, without_shape_checks):

@@ -112,7 +112,7 @@ def test_plain_papermill_draws_the_same_bytes(study):
 
 
 def test_a_failing_notebook_is_named_and_the_other_branches_finish(study):
-    study.edit("notebooks/03_calibration.ipynb", "table = calibration_table(runs)", "1 / 0")
+    study.edit("notebooks/03_calibration.ipynb", "table = calibration_table(runs)", "table = calibration_table(1 / 0)")
     study.edit("hdge/figures/ood.py", "Density of test images", "Densities of test images")
     done = study.reproduce()
     assert done.returncode != 0
