@@ -88,7 +88,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {error.evalue}".splitlines()[0]
         raise HdgeError(
-            f"{notebook.name} failed in cell {error.cell_index}: {reason} (executed copy: {output})"
+            f"{notebook.name} failed in cell In [{error.exec_count}]: {reason} (executed copy: {output})"
         ) from None
 
 
