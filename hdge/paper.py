@@ -77,8 +77,9 @@ def compare(
         baseline: the method it is compared with.
 
     Returns:
-        One row a combination of the keys: keys, metric, better, seeds, the two methods' means (named by the
-        methods), difference, low, high (95 % Student interval over seeds), verdict, reason.
+        One row a combination of the keys: keys, metric, better, how many test images (n, or n_in and n_out),
+        seeds, the two methods' means (named by the methods), difference, low, high (95 % Student interval over
+        seeds), verdict, reason.
     """
     rows = []
     for group, part in differences(table, value, keys, method, baseline).groupby(keys, sort=False):
@@ -86,8 +87,9 @@ def compare(
         names = dict(zip(keys, group, strict=True))
         paired = table[table["seed"].isin(part["seed"]) & (table[keys] == list(group)).all(axis=1)]
         means = paired.groupby("method")[value].mean()
+        counts = {column: paired[column].iloc[0] for column in ("n", "n_in", "n_out") if column in table}
         rows.append(
-            {**names, "metric": value, "better": better, "seeds": len(part),
+            {**names, "metric": value, "better": better, **counts, "seeds": len(part),
              baseline: means[baseline], method: means[method],
              "difference": part["difference"].mean(), "low": low, "high": high,
              **judge(low, high, len(part), better)._asdict()}

@@ -34,10 +34,8 @@ def results(committed: bool = False) -> str:
         if not rows:
             continue
         lines += ["", f"**{load_profile(name).scale}** (`hdge reproduce {name}`)", ""]
-        lines += [
-            "| measure | cross-entropy | HDGE | difference [95 % over seeds] | seeds | verdict on “HDGE is better” |"
-        ]
-        lines += ["|---|---|---|---|---|---|"]
+        columns = ("measure", "n", "cross-entropy", "HDGE", "difference [95 % over seeds]", "seeds", "“HDGE is better”")
+        lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
         lines += [_line(row) for row in rows]
     return "\n".join([BEGIN, *lines, "", END])
 
@@ -47,10 +45,11 @@ def _line(row: dict) -> str:
     if "ood_set" in row and isinstance(row["ood_set"], str):
         score = row["score"].replace("|", "\\|")
         measure = f"{measure}, {score}, {row['ood_set']}"
-    interval = "not defined" if pd.isna(row["low"]) else f"{row['low']:+.3f}, {row['high']:+.3f}"
+    n = f"{row['n']:,}" if "n" in row else f"{row['n_in']:,} / {row['n_out']:,}"
+    interval = "one seed" if pd.isna(row["low"]) else f"{row['low']:+.3f}, {row['high']:+.3f}"
     verdict = f"{row['verdict']} ({row['reason']})" if row["verdict"] == "inconclusive" else row["verdict"]
     return (
-        f"| {measure} | {row['cross_entropy']:.3f} | {row['hdge']:.3f} | {row['difference']:+.3f} [{interval}] "
+        f"| {measure} | {n} | {row['cross_entropy']:.3f} | {row['hdge']:.3f} | {row['difference']:+.3f} [{interval}] "
         f"| {row['seeds']} | {verdict} |"
     )
 

@@ -116,7 +116,9 @@ def test_a_failing_notebook_is_named_and_the_other_branches_finish(study):
     study.edit("hdge/figures/ood.py", "Density of test images", "Densities of test images")
     done = study.reproduce()
     assert done.returncode != 0
-    assert "03_calibration.ipynb failed in cell In [4]: ZeroDivisionError: division by zero (executed copy:" in done.stderr
+    assert (
+        "03_calibration.ipynb failed in cell In [4]: ZeroDivisionError: division by zero (executed copy:" in done.stderr
+    )
     copy = study.folder / "papermill_runs/smoke/notebooks/03_calibration.ipynb"
     assert "ZeroDivisionError" in copy.read_text()
     assert "Densities of test images" in (study.folder / "figures/smoke/02_ood_histograms.svg").read_text()

@@ -66,12 +66,13 @@ def confusion_matrix(table: pd.DataFrame, ax: Axes) -> Axes:
 def confusion_figure(table: pd.DataFrame, scale: str) -> Figure:
     """A confusion matrix a method."""
     methods = list(dict.fromkeys(table["method"]))
-    figure, [axes] = subplots(1, len(methods), 4.4, sharey=True)
+    longest = max(len(str(label)) for label in table["label"])
+    figure, [axes] = subplots(1, len(methods), 4.4 + 0.08 * longest, sharey=True)
     for ax, method in zip(axes, methods, strict=True):
         own = table[table["method"] == method]
-        confusion_matrix(own, ax).set_title(
-            f"{LABELS[method]} (n = {own['count'].sum():,}, {own['seeds'].iloc[0]} seeds)"
-        )
+        seeds = own["seeds"].iloc[0]
+        counted = f"n = {own['count'].sum():,}, {seeds} seed{'s' if seeds > 1 else ''}"
+        confusion_matrix(own, ax).set_title(f"{LABELS[method]} ({counted})")
     for ax in axes[1:]:
         ax.set_ylabel("")
     describe(

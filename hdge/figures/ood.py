@@ -43,7 +43,7 @@ def auroc_figure(table: pd.DataFrame, scale: str) -> Figure:
     counts = ", ".join(f"{row.ood_set} {row.n_out:,}" for row in table.drop_duplicates("ood_set").itertuples())
     describe(
         figure,
-        "How well two readings of the same logits tell test images from others",
+        "Telling test images from others by their logits",
         f"Scale: {scale}. Dots: runs ({seeds_phrase(table)}), with 95 % bootstrap intervals over test images; "
         f"bars: means over seeds. n: {table['n_in'].iloc[0]:,} in-distribution test images, "
         f"the positive class; {counts}.",
