@@ -5,17 +5,25 @@ log Z_y, however long the queue is. The ring keeps them ready without ever subtr
 are summed as they arrive (``head``), and once a lap the remaining sums of the lap before are laid down block by
 block (``tail``). What is left of a sliding window is then one of each plus at most a block of entries in between.
 Nothing cancels, so nothing drifts, at any temperature and any size of logit.
+
+The two things a step does to the ring are operators of PyTorch's own library, so that ``torch.compile`` takes a
+training step in one graph: it sees an operator that changes four tensors, not the branches inside.
 """
 
 import math
+import warnings
 from typing import Literal, get_args
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hdge.ranks import log_sum_over_ranks
+
 Normalization = Literal["l2", "softmax", "none"]
+Start = Literal["empty", "noise"]
 
 # Rows between two stored tail sums. A step sums at most this many rows afresh, and the tail costs two floats of
 # storage a class and block: at 128 that is under 2 % of the ring itself.
@@ -58,9 +66,14 @@ class LogitQueue(nn.Module):
         size: K, the number of past images held, at least 1 (65,536 in the paper).
         temperature: t, positive (0.1 in the paper).
         normalize: "l2", "softmax" or "none"; see :func:`normalize_logits`.
+        start: "empty", or "noise" for K rows of normalised N(0, 1) numbers that count as images until they have
+            left, as in the released code.
+        training_images: size of the training set, if it is to be compared with K; a queue at least as long warns.
+        group: the process group that trains together. Each of its R ranks keeps K / R entries of its own, and log Z
+            is summed over all of them: 2 C numbers a step on the wire. None is a single process.
 
     Raises:
-        ValueError: a value outside these bounds, or logits of another shape than (B, C).
+        ValueError: a value outside these bounds, K no multiple of R, or logits of another shape than (B, C).
 
     Source: paper, equation 13 and Algorithm 1.
 
@@ -80,6 +93,9 @@ class LogitQueue(nn.Module):
         size: int = 65536,
         temperature: float = 0.1,
         normalize: Normalization = "l2",
+        start: Start = "empty",
+        training_images: int | None = None,
+        group: dist.ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 1:
@@ -87,22 +103,36 @@ class LogitQueue(nn.Module):
         if size < 1:
             raise ValueError(f"size is {size}; a queue holds at least 1 entry.")
         check_temperature(temperature)
-        if normalize not in get_args(Normalization):
-            raise ValueError(f"normalize is {normalize!r}; choose from {', '.join(get_args(Normalization))}.")
+        for name, value, choices in (("normalize", normalize, Normalization), ("start", start, Start)):
+            if value not in get_args(choices):
+                raise ValueError(f"{name} is {value!r}; choose from {', '.join(get_args(choices))}.")
+        ranks = 1 if group is None else group.size()
+        if size % ranks:
+            raise ValueError(f"size is {size}; it must be a multiple of the {ranks} ranks that share the queue.")
+        if training_images is not None and size >= training_images:
+            warnings.warn(
+                f"queue size {size} is not below the {training_images} training images: "
+                "each image meets its own earlier logits among the negatives.",
+                stacklevel=2,
+            )
         self.num_classes, self.size = num_classes, size
         self.temperature, self.normalize = temperature, normalize
-        self.register_buffer("entries", torch.zeros(size, num_classes))
+        self.group = group
+        rows = size // ranks
+        # Scores p / t rather than p: they are divided once, and summed many times.
+        self.register_buffer("entries", torch.zeros(rows, num_classes))
         # float64 for the sums alone: C numbers and one row a block, so that a million additions lose nothing.
         self.register_buffer("head", torch.full((num_classes,), -math.inf, dtype=torch.float64))
-        blocks = math.ceil(size / BLOCK) + 1
-        self.register_buffer("tail", torch.full((blocks, num_classes), -math.inf, dtype=torch.float64))
-        # Python integers rather than buffers, so that no step waits for a device to tell where the ring stands.
-        self.position = 0
-        self.full = False
+        self.register_buffer("tail", torch.full((_blocks(rows) + 1, num_classes), -math.inf, dtype=torch.float64))
+        # Where the ring stands, in entries ever put in. Neither a number, which a compiled step would be compiled
+        # anew for, nor a buffer, which would move to the device and make every step wait for it.
+        self.count = torch.zeros((), dtype=torch.int64)
+        if start == "noise":
+            self.enqueue(torch.randn(rows, num_classes))
 
     def __len__(self) -> int:
-        """Entries that have been filled, from 0 to K."""
-        return self.size if self.full else self.position
+        """Entries of this rank that have been filled, from 0 to K / R."""
+        return min(int(self.count), len(self.entries))
 
     def extra_repr(self) -> str:
         return (
@@ -110,28 +140,22 @@ class LogitQueue(nn.Module):
             f"temperature={self.temperature}, normalize={self.normalize!r}"
         )
 
-    def get_extra_state(self) -> dict[str, int | bool]:
-        return {"position": self.position, "full": self.full}
+    def get_extra_state(self) -> dict[str, int]:
+        return {"count": int(self.count)}
 
-    def set_extra_state(self, state: dict[str, int | bool]) -> None:
-        self.position, self.full = int(state["position"]), bool(state["full"])
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.count = torch.tensor(state["count"])
 
     def filled(self) -> Float[Tensor, "filled classes"]:
-        """The filled entries, oldest first, as a copy of shape (len(self), C)."""
-        if not self.full:
-            return self.entries[: self.position].clone()
-        return torch.cat([self.entries[self.position :], self.entries[: self.position]])
+        """The filled entries of this rank, normalised logits p, oldest first, as a copy of shape (len(self), C)."""
+        return self.entries[: len(self)].roll(-(int(self.count) % len(self.entries)), 0) * self.temperature
 
     @torch.no_grad()
     def log_partition(self) -> Float[Tensor, " classes"]:
         """log Z_y of every class over the filled entries, shape (C,); minus infinity while the queue is empty."""
-        log_partition = self.head
-        if self.full:
-            block_end = math.ceil(self.position / BLOCK) * BLOCK
-            between = self._log_sum(self.entries[self.position : min(block_end, self.size)])
-            rest = torch.logaddexp(between, self.tail[block_end // BLOCK])
-            log_partition = torch.logaddexp(log_partition, rest)
-        return log_partition.to(self.entries.dtype)
+        summed = log_partition_operator if torch.compiler.is_compiling() else _log_partition
+        local = summed(self.entries, self.head, self.tail, self.count)
+        return local if self.group is None else log_sum_over_ranks(local, self.group)
 
     @torch.no_grad()
     def enqueue(self, logits: Float[Tensor, "batch classes"]) -> None:
@@ -141,34 +165,62 @@ class LogitQueue(nn.Module):
             logits: f(x) of the step just taken, shape (B, C), any B; no gradient is kept.
 
         Raises:
-            ValueError: logits that are not of shape (B, C).
+            ValueError: logits that are not of shape (B, C), or, on a CPU, that are not finite.
         """
         check_logits(logits, self.num_classes)
-        rows = normalize_logits(logits.to(self.entries), self.normalize)[-self.size :]
-        while len(rows):
-            now, rows = rows.split_with_sizes(self._cut(len(rows)))
-            self.entries[self.position : self.position + len(now)] = now
-            self.head = torch.logaddexp(self.head, self._log_sum(now))
-            self.position += len(now)
-            if self.position == self.size:
-                self._start_lap()
+        write = enqueue_operator if torch.compiler.is_compiling() else _enqueue
+        latest = logits[-len(self.entries) :].to(self.entries)
+        scores = normalize_logits(latest, self.normalize) / self.temperature
+        write(self.entries, self.head, self.tail, self.count, scores)
 
-    def _cut(self, rows: int) -> list[int]:
-        """How many of so many rows still fit into this lap, and how many go on to the next."""
-        now = min(rows, self.size - self.position)
-        return [now, rows - now]
 
-    def _start_lap(self) -> None:
-        """Lay down, block by block from the end, the sum over all entries from there on; the head starts empty."""
-        self.tail[-1] = -math.inf
-        for block in range(len(self.tail) - 2, -1, -1):
-            rows = self.entries[block * BLOCK : (block + 1) * BLOCK]
-            self.tail[block] = torch.logaddexp(self._log_sum(rows), self.tail[block + 1])
-        self.head = torch.full_like(self.head, -math.inf)
-        self.position, self.full = 0, True
+def _enqueue(entries: Tensor, head: Tensor, tail: Tensor, count: Tensor, rows: Tensor) -> None:
+    """Write at most K rows into the ring, lap by lap."""
+    while len(rows):
+        position = int(count) % len(entries)
+        now, rows = rows[: len(entries) - position], rows[len(entries) - position :]
+        entries[position : position + len(now)] = now
+        head.copy_(torch.logaddexp(head, _log_sum(now)))
+        count += len(now)
+        if position + len(now) == len(entries):
+            _start_lap(entries, head, tail)
 
-    def _log_sum(self, rows: Float[Tensor, "rows classes"]) -> Float[Tensor, " classes"]:
-        return torch.logsumexp(rows / self.temperature, dim=0).double()
+
+def _start_lap(entries: Tensor, head: Tensor, tail: Tensor) -> None:
+    """Lay down, block by block from the end, the sum over all entries from there on; the head starts empty."""
+    tail[-1] = -math.inf
+    for block in range(_blocks(len(entries)) - 1, -1, -1):
+        rows = entries[block * BLOCK : (block + 1) * BLOCK]
+        tail[block] = torch.logaddexp(_log_sum(rows), tail[block + 1])
+    head.fill_(-math.inf)
+
+
+def _log_partition(entries: Tensor, head: Tensor, tail: Tensor, count: Tensor) -> Tensor:
+    """The window's sum: the lap under way, the rest of the block it has reached, and the blocks beyond."""
+    if int(count) < len(entries):
+        return head.to(entries.dtype, copy=True)
+    position = int(count) % len(entries)
+    block = _blocks(position)
+    between = _log_sum(entries[position : block * BLOCK])
+    return torch.logaddexp(head, torch.logaddexp(between, tail[block])).to(entries.dtype)
+
+
+# The same two for a compiled graph, which must not look inside; a plain step does without their dispatch.
+enqueue_operator = torch.library.custom_op("hdge::enqueue", _enqueue, mutates_args=("entries", "head", "tail", "count"))
+log_partition_operator = torch.library.custom_op("hdge::log_partition", _log_partition, mutates_args=())
+
+
+@log_partition_operator.register_fake
+def _(entries: Tensor, head: Tensor, tail: Tensor, count: Tensor) -> Tensor:
+    return torch.empty_like(head, dtype=entries.dtype)
+
+
+def _blocks(rows: int) -> int:
+    return math.ceil(rows / BLOCK)
+
+
+def _log_sum(scores: Tensor) -> Tensor:
+    return torch.logsumexp(scores, dim=0).double()
 
 
 def check_temperature(temperature: float) -> None:
@@ -178,8 +230,26 @@ def check_temperature(temperature: float) -> None:
 
 
 def check_logits(logits: Tensor, num_classes: int | None = None) -> None:
-    """Refuse logits that are not of shape (B, C) with C as given."""
+    """Refuse logits that are not of shape (B, C) with C as given, or not finite where that can be told at once.
+
+    Values are looked at on a CPU alone: elsewhere, or inside a compiled graph, every look would make the step wait.
+    There a NaN shows in the loss.
+    """
     if logits.ndim != 2:
         raise ValueError(f"logits have shape {tuple(logits.shape)}; they must be 2-D, (batch, classes).")
     if num_classes is not None and logits.shape[1] != num_classes:
         raise ValueError(f"logits have {logits.shape[1]} classes; the queue was made for {num_classes}.")
+    if values_at_hand(logits) and not math.isfinite(logits.detach().sum()):
+        bad = ~logits.isfinite()
+        # A sum of finite numbers may overflow; only a number that is itself infinite or NaN is refused.
+        if bad.any():
+            row = int(bad.any(dim=1).nonzero()[0])
+            raise ValueError(
+                f"logits hold {logits[bad][0].item()} (image {row} of the batch); they must be finite: "
+                "lower the learning rate."
+            )
+
+
+def values_at_hand(tensor: Tensor) -> bool:
+    """Whether looking at a value costs nothing: on a CPU, outside a compiled graph."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()

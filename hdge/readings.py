@@ -10,6 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
+def of_label(values: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """Every row's entry for its own label, values[i, labels[i]], shape (B,)."""
+    return values.gather(1, labels[:, None]).squeeze(1)
+
+
 def log_q_y_given_x(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
     r"""Log-probability of every label given the image.
 
@@ -48,7 +53,7 @@ def log_q_x_given_y(
 
     Source: paper, section 4, below equation 10.
     """
-    return logits.gather(1, labels[:, None]).squeeze(1) - log_partition[labels]
+    return of_label(logits, labels) - log_partition[labels]
 
 
 def log_q_x(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:

@@ -6,8 +6,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdge import LogitQueue, hybrid_loss, hybrid_terms
-from hdge.losses import batch_nll, queue_nll
+from hdge import LogitQueue, hybrid_loss, hybrid_terms, losses
+from hdge.losses import batch_nll, queue_margins, queue_nll
+from hdge.published import published_nll
+from hdge.queue import normalize_logits
 from tests.reference import formulas
 
 NORMALIZATIONS = ("l2", "softmax", "none")
@@ -28,16 +30,15 @@ def filled_queue(past: torch.Tensor, size: int, temperature: float, normalize: s
     return queue
 
 
-def numerical_gradient(loss, logits: torch.Tensor) -> torch.Tensor:
-    """Central differences of a loop-only loss, every component on its own."""
-    step = 1e-5
+def loop_gradient(loss, logits: torch.Tensor) -> torch.Tensor:
+    """Every component's derivative of a loop-only loss by a complex step, exact to rounding."""
+    step = 1e-30
     gradient = torch.zeros_like(logits)
     for i in range(logits.shape[0]):
         for j in range(logits.shape[1]):
-            up, down = logits.clone(), logits.clone()
-            up[i, j] += step
-            down[i, j] -= step
-            gradient[i, j] = (loss(up.tolist()) - loss(down.tolist())) / (2 * step)
+            rows = logits.tolist()
+            rows[i][j] = complex(rows[i][j], step)
+            gradient[i, j] = loss(rows).imag / step
     return gradient
 
 
@@ -77,8 +78,91 @@ def test_gradient_equals_the_equations(normalize, with_queue):
     else:
         loss = hybrid_loss(leaf, labels, None, alpha=0.3, temperature=temperature, normalize=normalize)
     loss.backward()
-    # Central differences at h = 1e-5: truncation h^2 |f'''| / 6 and rounding eps |f| / h are both below 1e-9 here.
-    torch.testing.assert_close(leaf.grad, numerical_gradient(reference, logits), rtol=0, atol=1e-8)
+    expected = loop_gradient(reference, logits)
+    assert (leaf.grad - expected).abs().max() <= ROUNDING * expected.abs().max()
+
+
+@pytest.mark.parametrize("normalize", NORMALIZATIONS)
+@pytest.mark.parametrize("soft", [False, True])
+def test_value_and_gradient_equal_the_published_form(normalize, soft):
+    logits, labels, past = draw(batch=8, classes=5, past=40)
+    target = soften(labels, 5) if soft else labels
+    results = []
+    for form in ("ours", "published"):
+        leaf = logits.clone().requires_grad_()
+        if form == "ours":
+            loss = queue_nll(leaf, target, filled_queue(past, 40, 0.1, normalize))
+        else:
+            loss = published_nll(leaf, target, normalize_logits(past, normalize), 0.1, normalize)
+        results.append((loss, *torch.autograd.grad(loss, leaf)))
+    for ours, published in zip(*results, strict=True):
+        assert (ours - published).abs().max() <= ROUNDING * published.abs().max()
+
+
+@pytest.mark.parametrize("normalize", NORMALIZATIONS)
+@pytest.mark.parametrize("soft", [False, True])
+def test_released_codes_form_equals_its_loops_in_value_and_gradient(normalize, soft):
+    logits, labels, past = draw(batch=3, classes=3, past=5)
+    target = soften(labels, 3) if soft else labels
+
+    def reference(rows: list[list[float]]) -> float:
+        return formulas.queue_nll(rows, target.tolist(), past.tolist(), 0.5, normalize, formulas.masked)
+
+    leaf = logits.clone().requires_grad_()
+    loss = published_nll(leaf, target, past, 0.5, normalize, variant="released_code")
+    loss.backward()
+    assert loss.item() == pytest.approx(reference(logits.tolist()), rel=ROUNDING)
+    expected = loop_gradient(reference, logits)
+    assert (leaf.grad - expected).abs().max() <= ROUNDING * expected.abs().max()
+
+
+@pytest.mark.parametrize(("classes", "width"), [(10, 0.2239), (100, 0.0234)])
+def test_masking_squeezes_the_released_codes_energy(classes, width):
+    """With one negative alike in all but its own class, the loss spans the range of the energy's difference over t."""
+    label, temperature = torch.tensor([0]), 1e-3
+    high, low = torch.zeros(1, classes, dtype=torch.float64), torch.zeros(1, classes, dtype=torch.float64)
+    high[0, 0], low[0, 0] = 5.0, -5.0  # normalised to 1 and -1
+    loss = published_nll(low, label, high, temperature, "l2", variant="released_code")
+    assert loss.item() * temperature == pytest.approx(width, abs=5e-5)
+    assert published_nll(low, label, high / 5, temperature, "l2").item() * temperature == pytest.approx(2, abs=1e-9)
+
+
+def soften(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """Label smoothing of 0.1, and for the last sample an even mix with its neighbour's label, as mixup does."""
+    soft = 0.9 * F.one_hot(labels, classes).double() + 0.1 / classes
+    soft[-1] = (soft[-1] + soft[0]) / 2
+    return soft
+
+
+@pytest.mark.parametrize("normalize", NORMALIZATIONS)
+def test_soft_labels_equal_the_loops_in_chunks_of_any_size(normalize, monkeypatch):
+    logits, labels, past = draw(batch=6, classes=4, past=23)
+    soft = soften(labels, 4)
+    queue = filled_queue(past, 23, 0.2, normalize)
+    expected = formulas.queue_nll(logits.tolist(), soft.tolist(), past.tolist(), 0.2, normalize)
+    for chunk in (1, 30, 2**20):
+        monkeypatch.setattr(losses, "CHUNK", chunk)
+        assert queue_nll(logits, soft, queue).item() == pytest.approx(expected, rel=ROUNDING)
+    expected = formulas.batch_nll(logits.tolist(), soft.tolist(), 0.2, normalize)
+    assert batch_nll(logits, soft, 0.2, normalize).item() == pytest.approx(expected, rel=ROUNDING)
+
+
+def test_one_hot_distributions_are_hard_labels():
+    logits, labels, past = draw(batch=6, classes=4, past=23)
+    one_hot = F.one_hot(labels, 4).double()
+    for queue in (filled_queue(past, 23, 0.1, "l2"), None):
+        soft, hard = hybrid_loss(logits, one_hot, queue), hybrid_loss(logits, labels, queue)
+        torch.testing.assert_close(soft, hard, rtol=ROUNDING, atol=0)
+
+
+def test_margins_tell_the_gradient():
+    logits, labels, past = draw(batch=5, classes=4, past=9)
+    queue = filled_queue(past, 9, 1.0, "none")
+    leaf = logits.clone().requires_grad_()
+    queue_nll(leaf, labels, queue).backward()
+    weight = torch.sigmoid(-queue_margins(logits, labels, queue))
+    expected = -F.one_hot(labels, 4) * weight[:, None] / 5
+    torch.testing.assert_close(leaf.grad, expected, rtol=ROUNDING, atol=1e-15)
 
 
 def test_alpha_one_is_cross_entropy_and_alpha_zero_the_generative_term_to_the_bit():
@@ -179,6 +263,12 @@ def test_one_more_negative_never_lowers_the_loss(shape, normalize):
         ({"queue": LogitQueue(4, 8), "temperature": 0.2}, "brings its own temperature"),
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"temperature": 0.0}, "temperature is 0.0"),
+        ({"labels": torch.tensor([0, 4])}, r"labels run from 0 to 4; they must lie in \[0, 4\)"),
+        ({"labels": torch.tensor([-1, 3])}, r"labels run from -1 to 3; they must lie in \[0, 4\)"),
+        ({"labels": torch.full((2, 4), 0.5)}, r"labels of image 0 are \[0.5, 0.5, 0.5, 0.5\]; they must .* sum to 1"),
+        ({"labels": torch.tensor([[1.0, 0, 0, 0], [2, -1, 0, 0]])}, r"labels of image 1 are \[2.0, -1.0, .* 0 or more"),
+        ({"logits": torch.tensor([[0, 0, 0, 0], [0, math.nan, 0, 0]])}, r"logits hold nan \(image 1 .* be finite"),
+        ({"logits": torch.tensor([[math.inf, 0, 0, 0], [0, 0, 0, 0]])}, r"logits hold inf \(image 0 .* be finite"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(arguments, message, without_shape_checks):

@@ -1,13 +1,17 @@
 import collections
 import io
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdge import LogitQueue
+from benchmarks.measure import peak_bytes
+from hdge import LogitQueue, hybrid_loss
+from hdge.config import HOME
 from hdge.queue import BLOCK, normalize_logits
 from tests.reference import formulas
 
@@ -28,7 +32,8 @@ def test_ring_is_a_deque_and_its_sums_are_exact(size, batches, seed):
         held = torch.stack(list(past))
         assert len(queue) == len(past)
         # A batch longer than the ring leaves its last entries wherever the ring stands, so compare as sets.
-        torch.testing.assert_close(sorted(queue.filled().tolist()), sorted(held.tolist()), rtol=0, atol=0)
+        # They are kept divided by t: two roundings of 1.1e-16.
+        torch.testing.assert_close(sorted(queue.filled().tolist()), sorted(held.tolist()), rtol=3e-16, atol=0)
         # At most a few hundred float64 additions, each within 1.1e-16 of values up to 1/t + log K = 16.
         torch.testing.assert_close(queue.log_partition(), torch.logsumexp(held / 0.1, 0), rtol=0, atol=1e-12)
 
@@ -105,6 +110,57 @@ def test_no_gradient_enters_the_queue():
     assert not queue.log_partition().requires_grad
 
 
+def test_a_step_compiles_into_one_graph_that_serves_every_lap():
+    command = [sys.executable, "-m", "tests.compiled_step"]
+    ended = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=True)
+    assert ended.stdout == "1 graph\n"
+
+
+@pytest.mark.parametrize("size", [2_000, 65_536])
+def test_a_step_holds_no_more_than_a_few_batches_of_logits(size):
+    batch, classes = 256, 10
+    queue = LogitQueue(classes, size)
+    for _ in range(size // 1000 + 1):
+        queue.enqueue(torch.randn(1000, classes))
+    logits, labels = torch.randn(batch, classes, requires_grad=True), torch.randint(classes, (batch,))
+
+    def step():
+        hybrid_loss(logits, labels, queue, alpha=0.5).backward()
+        logits.grad = None
+        queue.enqueue(logits.detach())
+
+    # B x C numbers and up to a block of C, a dozen times over, in float32; K of them would be 655,360 at the least.
+    assert peak_bytes(step) < 12 * (batch + BLOCK) * classes * 4 < 4 * 65_536 * classes
+
+
+def test_noise_start_counts_as_a_full_queue_until_it_has_left():
+    torch.manual_seed(0)
+    queue = LogitQueue(3, 8, start="noise")
+    assert len(queue) == 8
+    assert queue.filled().norm(dim=1).tolist() == pytest.approx([1] * 8)
+    queue.enqueue(torch.ones(8, 3))
+    assert queue.filled().flatten().tolist() == pytest.approx([1 / math.sqrt(3)] * 24)
+
+
+def test_a_queue_longer_than_the_training_set_warns_with_both_numbers():
+    with pytest.warns(UserWarning, match="queue size 900 is not below the 866 training images"):
+        LogitQueue(3, 900, training_images=866)
+    LogitQueue(3, 865, training_images=866)  # any warning would be an error
+
+
+def test_moving_takes_the_sums_along_and_leaves_the_count_where_no_step_waits_for_it():
+    queue = LogitQueue(3, 8).to("meta")
+    assert {buffer.device.type for buffer in queue.buffers()} == {"meta"}
+    assert queue.count.device.type == "cpu"
+
+
+def test_logits_that_are_not_finite_are_refused_and_nothing_is_stored():
+    queue = LogitQueue(2, 8)
+    with pytest.raises(ValueError, match="logits hold nan .image 1 of the batch.; they must be finite"):
+        queue.enqueue(torch.tensor([[0, 1], [math.nan, 0]]))
+    assert len(queue) == 0
+
+
 def test_half_precision_logits_are_stored_in_float32():
     queue = LogitQueue(3, 8)
     queue.enqueue(torch.randn(4, 3, dtype=torch.bfloat16))
@@ -118,9 +174,11 @@ def test_half_precision_logits_are_stored_in_float32():
         ({"num_classes": 3, "size": 0}, "size is 0"),
         ({"num_classes": 3, "temperature": 0.0}, "temperature is 0.0"),
         ({"num_classes": 3, "temperature": math.inf}, "temperature is inf"),
+        ({"num_classes": 3, "normalize": "L2"}, "normalize is 'L2'; choose from l2, softmax, none"),
+        ({"num_classes": 3, "start": "random"}, "start is 'random'; choose from empty, noise"),
     ],
 )
-def test_bad_arguments_are_refused(arguments, message):
+def test_bad_arguments_are_refused(arguments, message, without_shape_checks):
     with pytest.raises(ValueError, match=message):
         LogitQueue(**arguments)
 

@@ -1,31 +1,43 @@
 """The paper's formulas written as loops over Python floats, from the equations and from nothing else."""
 
+import cmath
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-Row = Sequence[float]
+Row = Sequence[float]  # or complex numbers, for derivatives by a complex step
+
+
+def total(values: Sequence[float]) -> float:
+    """Exactly rounded for real numbers, plain for complex ones."""
+    return sum(values) if any(isinstance(v, complex) for v in values) else math.fsum(values)
+
+
+def exp(value: float) -> float:
+    return cmath.exp(value) if isinstance(value, complex) else math.exp(value)
 
 
 def log_sum_exp(values: Sequence[float]) -> float:
     if not values:
         return -math.inf
-    largest = max(values)
-    return largest + math.log(math.fsum(math.exp(v - largest) for v in values))
+    largest = max(v.real for v in values)
+    summed = total([exp(v - largest) for v in values])
+    return largest + (cmath.log(summed) if isinstance(summed, complex) else math.log(summed))
 
 
 def normalize(row: Row, kind: str) -> list[float]:
     if kind == "l2":
-        length = math.sqrt(math.fsum(v * v for v in row))
-        return [v / max(length, 1e-12) for v in row]
+        squares = total([v * v for v in row])
+        length = cmath.sqrt(squares) if isinstance(squares, complex) else math.sqrt(squares)
+        return [v / (length if length.real > 1e-12 else 1e-12) for v in row]
     if kind == "softmax":
-        total = log_sum_exp(row)
-        return [math.exp(v - total) for v in row]
+        summed = log_sum_exp(row)
+        return [exp(v - summed) for v in row]
     return list(row)
 
 
 def cross_entropy(logits: Sequence[Row], labels: Sequence[int]) -> float:
     """Section 3.1: mean of log sum_y' exp f(x)[y'] - f(x)[y]."""
-    return math.fsum(log_sum_exp(row) - row[y] for row, y in zip(logits, labels, strict=False)) / len(labels)
+    return total([log_sum_exp(row) - row[y] for row, y in zip(logits, labels, strict=True)]) / len(labels)
 
 
 def log_partition(past: Sequence[Row], classes: int, temperature: float, kind: str) -> list[float]:
@@ -34,25 +46,47 @@ def log_partition(past: Sequence[Row], classes: int, temperature: float, kind: s
     return [log_sum_exp([row[y] / temperature for row in rows]) for y in range(classes)]
 
 
+def selected(row: Row, label: Row) -> float:
+    """The figure's energy of a pair: the inner product of normalised logits and label."""
+    return total([w * v for w, v in zip(label, row, strict=True)])
+
+
+def masked(row: Row, label: Row) -> float:
+    """The released code's energy of a pair: log sum_c exp(label[c] * row[c]), zeros included."""
+    return log_sum_exp([w * v for w, v in zip(label, row, strict=True)])
+
+
+def one_hot(label: int, classes: int) -> list[float]:
+    return [1.0 if c == label else 0.0 for c in range(classes)]
+
+
 def queue_nll(
-    logits: Sequence[Row], labels: Sequence[int], past: Sequence[Row], temperature: float, kind: str
+    logits: Sequence[Row],
+    labels: Sequence[int] | Sequence[Row],
+    past: Sequence[Row],
+    temperature: float,
+    kind: str,
+    energy: Callable[[Row, Row], float] = selected,
 ) -> float:
     """Algorithm 1: cross-entropy of [l_pos, l_neg] / t against position 0, image by image, negative by negative."""
-    total = 0.0
-    for row, y in zip(logits, labels, strict=False):
-        positive = normalize(row, kind)[y] / temperature
-        negatives = [normalize(old, kind)[y] / temperature for old in past]
-        total += log_sum_exp([positive, *negatives]) - positive
-    return total / len(labels)
+    loss = 0.0
+    for row, y in zip(logits, labels, strict=True):
+        label = one_hot(y, len(row)) if isinstance(y, int) else y
+        positive = energy(normalize(row, kind), label) / temperature
+        negatives = [energy(normalize(old, kind), label) / temperature for old in past]
+        loss += log_sum_exp([positive, *negatives]) - positive
+    return loss / len(logits)
 
 
-def batch_nll(logits: Sequence[Row], labels: Sequence[int], temperature: float, kind: str) -> float:
+def batch_nll(logits: Sequence[Row], labels: Sequence[int] | Sequence[Row], temperature: float, kind: str) -> float:
     """Algorithm 2: every image of the batch is a negative of every other, and of itself."""
     rows = [normalize(row, kind) for row in logits]
-    total = 0.0
-    for row, y in zip(rows, labels, strict=False):
-        total += log_sum_exp([other[y] / temperature for other in rows]) - row[y] / temperature
-    return total / len(labels)
+    loss = 0.0
+    for row, y in zip(rows, labels, strict=True):
+        label = one_hot(y, len(row)) if isinstance(y, int) else y
+        scores = [selected(other, label) / temperature for other in rows]
+        loss += log_sum_exp(scores) - selected(row, label) / temperature
+    return loss / len(logits)
 
 
 def expected_calibration_error(confidences: Sequence[float], correct: Sequence[bool], bins: int) -> float:
@@ -72,3 +106,21 @@ def mann_whitney(scores_in: Sequence[float], scores_out: Sequence[float]) -> flo
     """Share of pairs in which the in-distribution image scores higher, ties counted half."""
     wins = sum(1.0 if s > r else 0.5 if s == r else 0.0 for s in scores_in for r in scores_out)
     return wins / (len(scores_in) * len(scores_out))
+
+
+def supervised_contrastive(rows: Sequence[Row], labels: Sequence[int], temperature: float) -> float:
+    """Khosla et al. 2020, equation 2: every other view of the same class is a positive, every other view a negative."""
+    unit = [normalize(row, "l2") for row in rows]
+    loss = 0.0
+    for i, row in enumerate(unit):
+        scores = {a: selected(row, other) / temperature for a, other in enumerate(unit) if a != i}
+        positives = [p for p in scores if labels[p] == labels[i]]
+        everything = log_sum_exp(list(scores.values()))
+        loss -= math.fsum(scores[p] - everything for p in positives) / len(positives)
+    return loss / len(rows)
+
+
+def simclr(rows: Sequence[Row], temperature: float) -> float:
+    """Chen et al. 2020, equation 1: the other view of the same image is the positive."""
+    half = len(rows) // 2
+    return supervised_contrastive(rows, [i % half for i in range(len(rows))], temperature)

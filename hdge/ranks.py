@@ -1,0 +1,104 @@
+"""Several ranks training together: all that the contrastive term sends between them is a log-sum of C numbers.
+
+Everywhere in this package a group of None is a single process.
+"""
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+
+
+def log_sum_over_ranks(local: Float[Tensor, " classes"], group: dist.ProcessGroup) -> Float[Tensor, " classes"]:
+    r"""The log-partition over all ranks from that of each; differentiable.
+
+    .. math:: \log Z_y = m_y + \log \sum_{r=1}^{R} e^{\log Z_y^{(r)} - m_y}, \qquad m_y = \max_r \log Z_y^{(r)}
+
+    Two all-reduces of C numbers, a maximum and a sum, whatever R, B and K are. The gradient with respect to a rank's
+    own log-partition is the sum of all ranks' gradients times its share of Z, so that a mean over ranks of losses
+    and gradients (DistributedDataParallel's) is that of one process with the whole batch.
+
+    Args:
+        local: log Z_y of this rank's negatives, shape (C,); minus infinity where there are none yet.
+        group: the ranks that train together; each of them must call.
+
+    Returns:
+        log Z_y over all ranks, shape (C,), the same on every rank.
+
+    Source: equation 13 of the paper, split over ranks.
+    """
+    return _LogSumOverRanks.apply(local, group)
+
+
+class _LogSumOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, local: Tensor, group: dist.ProcessGroup) -> Tensor:
+        largest = local.clone()
+        dist.all_reduce(largest, dist.ReduceOp.MAX, group)
+        # With no negative on any rank, -inf - -inf would be NaN; any finite reference gives log 0 = -inf.
+        largest = largest.clamp(min=torch.finfo(local.dtype).min)
+        total = torch.exp(local - largest)
+        dist.all_reduce(total, dist.ReduceOp.SUM, group)
+        total = largest + total.log()
+        ctx.group = group
+        ctx.save_for_backward(local, total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        local, total = ctx.saved_tensors
+        gradient = gradient.clone()
+        dist.all_reduce(gradient, dist.ReduceOp.SUM, ctx.group)
+        return gradient * torch.exp(local - total), None
+
+
+@contextmanager
+def process_group() -> Iterator[dist.ProcessGroup | None]:
+    """The ranks that torchrun has started, for as long as the block lasts; None if it has started no others."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield None
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield dist.group.WORLD
+        dist.barrier()  # the first rank may still be writing when the others have nothing left to do
+    finally:
+        # Whatever still refers to the group must go first, or gloo's threads may abort the process at its exit.
+        gc.collect()
+        dist.destroy_process_group()
+
+
+def rank_of(group: dist.ProcessGroup | None) -> tuple[int, int]:
+    """This process's rank, and how many there are."""
+    return (0, 1) if group is None else (group.rank(), group.size())
+
+
+def sum_over_ranks(values: list[Tensor], group: dist.ProcessGroup | None) -> None:
+    """Replace every value by its sum over all ranks."""
+    if group is not None:
+        for value in values:
+            dist.all_reduce(value, dist.ReduceOp.SUM, group)
+
+
+def gather_states(own: dict[str, Any], group: dist.ProcessGroup | None) -> list[dict[str, Any]]:
+    """Every rank's own state, in order."""
+    states: list[Any] = [own] * rank_of(group)[1]
+    if group is not None:
+        dist.all_gather_object(states, own, group)
+    return states
+
+
+def word_of_first_rank(word: bool, group: dist.ProcessGroup) -> bool:
+    """What rank 0 says, so that all do the same."""
+    words = [word]
+    dist.broadcast_object_list(words, src=0, group=group)
+    return words[0]
