@@ -14,14 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hdge import config, data, evaluators, figures, methods, paper, readings, runs, training
+    from hdge import config, data, evaluators, figures, losses, methods, paper, queue, readings, runs, training
     from hdge.losses import conditional_nll, hybrid_loss, hybrid_terms
     from hdge.models import WideResNet
     from hdge.queue import LogitQueue
 
 __version__ = "0.1.0"
 
-_MODULES = ("config", "data", "evaluators", "figures", "methods", "paper", "readings", "runs", "training")
+_MODULES = (
+    "config", "data", "evaluators", "figures", "losses", "methods", "paper", "queue", "readings", "runs", "training",
+)  # fmt: skip
 _NAMES = {
     "LogitQueue": "queue",
     "WideResNet": "models",
@@ -40,8 +42,10 @@ __all__ = [
     "figures",
     "hybrid_loss",
     "hybrid_terms",
+    "losses",
     "methods",
     "paper",
+    "queue",
     "readings",
     "runs",
     "training",

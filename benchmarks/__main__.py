@@ -1,0 +1,33 @@
+"""``python -m benchmarks`` measures and writes ``figures/benchmarks/``; ``python -m benchmarks step`` is one part."""
+
+import sys
+
+from benchmarks.figures import step_figure, term_figure
+from benchmarks.step import measure_steps
+from benchmarks.term import measure_terms
+from benchmarks.wire import measure_wire
+from hdge.figures.style import save_figure, save_table, use_style
+from hdge.trainer import pick_device
+
+PARTS = ("term", "step", "wire")
+
+
+def main(names: list[str]) -> int:
+    unknown = set(names) - set(PARTS)
+    if unknown:
+        print(f"no benchmark {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    use_style()
+    for name in names or PARTS:
+        if name == "wire":
+            table = measure_wire()
+            save_table(table, "wire", "benchmarks")
+        else:
+            table = (measure_terms if name == "term" else measure_steps)(pick_device())
+            save_figure((term_figure if name == "term" else step_figure)(table), table, name, "benchmarks")
+        print(table.to_string(index=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
