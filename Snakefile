@@ -5,10 +5,12 @@ import shlex
 import sys
 from pathlib import Path
 
-from hdge.config import HOME, load_profile
+from hdge.config import HOME
+from hdge.profiles import load_profile
 from hdge.notebooks import imported_modules
 
 profile = load_profile(config.get("profile", "digits"))
+wanted = profile.wanted(str(config["only"]).split("+") if config.get("only") else ())
 PYTHON = shlex.quote(sys.executable)
 NOTEBOOKS = HOME / "notebooks"
 RUNS = f"papermill_runs/{profile.name}/runs"
@@ -20,7 +22,8 @@ DRAWN = {
     "00_tour": ["00_tour_density"],
     "02_ood": ["02_ood_auroc", "02_ood_histograms"],
     "03_calibration": ["03_calibration_ece", "03_calibration_reliability"],
-    "04_classification": ["04_classification_accuracy", "04_classification_confusion", "04_classification_learning"],
+    "04_classification": [f"04_classification_{name}" for name in ("accuracy", "confusion", "cost", "learning")],
+    "07_approximation": ["07_approximation_gradient", "07_approximation_partition"],
 }
 WITHOUT_RUNS = ["00_tour"]
 
@@ -28,6 +31,12 @@ WITHOUT_RUNS = ["00_tour"]
 def drawn(notebook):
     pairs = [f"{FIGURES}/{name}.{kind}" for name in DRAWN[notebook] for kind in ("svg", "csv")]
     return pairs if notebook in WITHOUT_RUNS else [*pairs, f"{FIGURES}/{notebook}_verdict.csv"]
+
+
+def record(method, seed):
+    """A run's last file; of a run that the repository keeps, whatever its age beside the code's."""
+    kept = profile.kept_record(method, seed)
+    return ancient(str(kept)) if kept else f"{RUNS}/{method}-seed{seed}/record.json"
 
 
 def parameters(**extra):
@@ -42,7 +51,7 @@ rule all:
 rule runs:
     """Only the training, for a machine that is better at that."""
     input:
-        [f"{RUNS}/{method}-seed{seed}/record.json" for method, seed in profile.runs()],
+        [record(method, seed) for method, seed in wanted],
 
 
 rule train:
@@ -72,7 +81,7 @@ for notebook in DRAWN:
         input:
             NOTEBOOKS / f"{notebook}.ipynb",
             imported_modules(NOTEBOOKS / f"{notebook}.ipynb"),
-            [] if notebook in WITHOUT_RUNS else [f"{RUNS}/{m}-seed{s}/record.json" for m, s in profile.runs()],
+            [] if notebook in WITHOUT_RUNS else [record(method, seed) for method, seed in wanted],
         output:
             drawn(notebook),
         log:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 
-from hdge.config import HOME, HdgeError, config_from, data_root, load_profile, train_parser
+from hdge.config import HOME, HdgeError, config_from, data_root, train_parser
+from hdge.profiles import load_profile
 
 DATA_HELP = "where data sets are found or downloaded (default: $HDGE_DATA, or data/ in the checkout)"
 SNAKEFILE = HOME / "Snakefile"
@@ -39,6 +40,7 @@ def _parser() -> ArgumentParser:
     reproduce.add_argument("--cores", type=int, default=os.cpu_count(), help="processor cores to use")
     reproduce.add_argument("--data_root", default="", help=DATA_HELP)
     reproduce.add_argument("--root", default="", help="holds papermill_runs/ and figures/ (default: the checkout)")
+    reproduce.add_argument("--only", default="", help="methods to train, with commas; by default all but optional ones")
     reproduce.add_argument("--dry_run", action="store_true", help="only say what would run, and why")
     commands.add_subcommand("reproduce", reproduce, help="run what is not up to date: training, figures, tables")
 
@@ -63,25 +65,34 @@ def _reproduce(arguments: Namespace) -> int:
         raise HdgeError(f"{SNAKEFILE} does not exist; `hdge reproduce` needs a clone of the repository, installed -e.")
     if arguments.cores < 1:
         raise HdgeError(f"cores is {arguments.cores}; it must be at least 1.")
-    load_profile(arguments.profile)
+    only = [name for name in arguments.only.split(",") if name]
+    load_profile(arguments.profile).wanted(only)
     root = Path(arguments.root).resolve() if arguments.root else HOME
-    if not os.access(root if root.exists() else root.parent, os.W_OK):
-        raise HdgeError(f"{root} cannot be written to; choose another root.")
+    nearest = next(folder for folder in (root, *root.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise HdgeError(f"{nearest} is no folder that can be written to; choose another root.")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(root)]
     command += ["--cores", str(arguments.cores), "--keep-going", "--rerun-incomplete", "--quiet", "rules", "host"]
-    command += ["--config", f"profile={arguments.profile}"] + (["--dry-run"] if arguments.dry_run else [])
+    command += ["--config", f"profile={arguments.profile}", *([f"only={'+'.join(only)}"] if only else [])]
+    command += ["--dry-run"] if arguments.dry_run else []
     # By the environment, not as a parameter: where the data lie does not determine a run.
     return subprocess.run(command, env={**os.environ, "HDGE_DATA": str(data_root(arguments.data_root))}).returncode
 
 
 def _train(arguments: Namespace) -> int:
+    from hdge.ranks import process_group, rank_of
     from hdge.runs import RunFolder
     from hdge.training import train
 
     folder = RunFolder(Path(arguments.output).resolve())
     config = config_from(arguments)
-    train(config, folder, data_root(arguments.data_root), checkpoint_seconds=arguments.checkpoint_seconds)
-    print(f"{folder.path}: {json.dumps(folder.history().iloc[-1].to_dict())}")
+    with process_group() as group:
+        train(
+            config, folder, data_root(arguments.data_root),
+            checkpoint_seconds=arguments.checkpoint_seconds, group=group,
+        )  # fmt: skip
+        if rank_of(group)[0] == 0:
+            print(f"{folder.path}: {json.dumps(folder.history().iloc[-1].to_dict())}")
     return 0
 
 

@@ -1,6 +1,6 @@
-"""What a training run is: one frozen, validated dataclass, and the profiles that name runs by the dozen.
+"""What a training run is: one frozen, validated dataclass.
 
-Free of PyTorch, so that the command line and the DAG can read profiles at once.
+Free of PyTorch, so that the command line and the DAG can read configs at once.
 """
 
 import difflib
@@ -11,14 +11,19 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-Method = Literal["cross_entropy", "hdge"]
+Method = Literal[
+    "cross_entropy", "cross_entropy_bn", "hdge", "hdge_batch", "generative", "hdge_jem", "jem", "igebm",
+    "igebm_conditional", "supcon", "contrastive_pretraining", "jointloss", "glow", "glow_conditional",
+    "adversarial_l2", "adversarial_linf",
+]  # fmt: skip
+Network = Literal["wide_resnet", "resnet50"]
 Norm = Literal["none", "batch"]
+Augmentation = Literal["jem", "simclr"]
 Initialization = Literal["pytorch", "zero_residual"]
 Normalize = Literal["l2", "softmax", "none"]
-Optimizer = Literal["adam", "sgd"]
+Optimizer = Literal["adam", "sgd", "lars"]
 Schedule = Literal["steps", "one_cycle"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -34,25 +39,41 @@ class HdgeError(ValueError):
     """Something the user can mend; its one sentence names the value, the bound and the remedy."""
 
 
+# Methods by what they need, and settings by their bounds.
+SAMPLING = ("jem", "hdge_jem", "igebm", "igebm_conditional")
+ONE_LOGIT = ("igebm", "glow")
+TWO_STAGES = ("supcon", "contrastive_pretraining", "jointloss")
+AT_LEAST_ONE = (
+    "width", "queue_size", "epochs", "batch_size", "projection_size", "sgld_steps", "sgld_chains", "sgld_buffer",
+    "attack_steps", "flow_levels", "flow_depth", "flow_width",
+)  # fmt: skip
+AT_LEAST_ZERO = (
+    "seed", "warmup_steps", "crop_padding", "noise", "weight_decay", "head_epochs", "sgld_noise", "energy_weight",
+    "restarts",
+)  # fmt: skip
+POSITIVE = ("temperature", "learning_rate", "head_learning_rate", "sgld_step_size", "energy_gap")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that determines a training run. The defaults are the paper's.
 
     Args:
-        method: what is trained; "cross_entropy" or "hdge".
+        method: what is trained; see :mod:`hdge.methods`.
         seed: seed of weights, order and augmentation; splits do not depend on it.
         dataset: in-distribution data set, by name.
         evaluation_sets: out-of-distribution sets, by name, whose logits are stored with the run.
+        network: "wide_resnet", or "resnet50" with a stem for small images. Flows have a network of their own.
         depth: layers of the wide residual network, 6 n + 4.
         width: its widening factor.
         norm: "none" or "batch".
         dropout: probability inside each block.
         initialization: "pytorch", the library's own as in JEM, or "zero_residual" for short schedules.
-        alpha: weight of log q(y|x) in the hybrid loss, 1 - alpha being that of log q(x|y).
+        alpha: weight of log q(y|x) in the hybrid loss, 1 - alpha being that of log q(x|y); 0 is "generative".
         temperature: t of the contrastive term.
         queue_size: K, past logits that serve as negatives.
         normalize: normalisation of logits in the contrastive term.
-        optimizer: "adam" (betas 0.9, 0.999) or "sgd" (Nesterov momentum 0.9).
+        optimizer: "adam" (betas 0.9, 0.999), "sgd" (Nesterov momentum 0.9) or "lars" (momentum 0.9).
         learning_rate: peak learning rate.
         weight_decay: L2 penalty.
         schedule: "steps" multiplies by decay at each milestone, "one_cycle" falls to zero along a cosine.
@@ -64,13 +85,34 @@ class TrainConfig:
         noise: standard deviation of Gaussian noise on inputs scaled to [-1, 1], in training and evaluation.
         crop_padding: pixels of reflected border from which training crops are taken.
         flip: mirror training images at random, unless mirroring changes what the data set's images show.
-        precision: of training; "auto" takes bfloat16 where the processor has it. Evaluation is in float32.
+        precision: of training; "auto" takes bfloat16 where it is faster. Evaluation is in float32.
+        augmentation: "jem" (crop, flip, noise), or "simclr" (resized crops, colours as well) for methods of two views.
+        label_smoothing: share of the label spread evenly over the classes, in jointloss.
+        projection_size: outputs of the projection head of methods of two views.
+        head_epochs: epochs of a second stage: a linear head on frozen features, or all of jointloss.
+        head_learning_rate: peak learning rate of that stage.
+        sgld_steps: steps of a chain in one training step.
+        sgld_step_size: eta of a step, in units of pixels in [-1, 1].
+        sgld_noise: sigma of a step, likewise.
+        sgld_chains: N, chains that one training step runs.
+        sgld_buffer: chains in the replay buffer.
+        sgld_restart: probability that a chain starts afresh.
+        sgld_conditional: run the chains of a class on log q(x|y) instead of log q(x).
+        energy_weight: weight of the squared energies in igebm's loss.
+        energy_gap: largest difference in mean log q(x), data against chains, before a run counts as diverging.
+        restarts: how often a diverging run is rolled back before it ends as diverged.
+        attack_radius: of adversarial training, in pixels in [0, 1].
+        attack_steps: steps of its attack.
+        flow_levels: scales of a flow.
+        flow_depth: steps of a flow at each scale.
+        flow_width: hidden channels of a flow's coupling layers.
     """
 
     method: Method = "hdge"
     seed: int = 0
     dataset: str = "cifar10"
     evaluation_sets: tuple[str, ...] = ("svhn", "cifar100", "celeba", "interp")
+    network: Network = "wide_resnet"
     depth: int = 28
     width: int = 10
     norm: Norm = "none"
@@ -93,20 +135,56 @@ class TrainConfig:
     crop_padding: int = 4
     flip: bool = True
     precision: Precision = "auto"
+    augmentation: Augmentation = "jem"
+    label_smoothing: float = 0.0
+    projection_size: int = 128
+    head_epochs: int = 0
+    head_learning_rate: float = 0.1
+    sgld_steps: int = 20
+    sgld_step_size: float = 1.0
+    sgld_noise: float = 0.01
+    sgld_chains: int = 64
+    sgld_buffer: int = 10_000
+    sgld_restart: float = 0.05
+    sgld_conditional: bool = False
+    energy_weight: float = 1.0
+    energy_gap: float = 1000.0
+    restarts: int = 5
+    attack_radius: float = 8 / 255
+    attack_steps: int = 7
+    flow_levels: int = 3
+    flow_depth: int = 32
+    flow_width: int = 512
 
     def __post_init__(self) -> None:
         self._choose("method", get_args(Method))
-        for name, least in (("seed", 0), ("width", 1), ("queue_size", 1), ("epochs", 1), ("batch_size", 1)):
-            self._bound(name, getattr(self, name) >= least, f"at least {least}")
-        for name in ("warmup_steps", "crop_padding", "noise", "weight_decay"):
+        for name in AT_LEAST_ONE:
+            self._bound(name, getattr(self, name) >= 1, "at least 1")
+        for name in AT_LEAST_ZERO:
             self._bound(name, 0 <= getattr(self, name) < math.inf, "0 or more")
-        for name in ("temperature", "learning_rate"):
+        for name in POSITIVE:
             self._bound(name, 0 < getattr(self, name) < math.inf, "positive")
         self._bound("depth", self.depth >= 10 and (self.depth - 4) % 6 == 0, "10, 16, 22, 28, … (6 n + 4)")
-        self._bound("dropout", 0 <= self.dropout < 1, "in [0, 1)")
-        self._bound("alpha", 0 <= self.alpha <= 1, "in [0, 1]")
+        for name in ("dropout", "label_smoothing"):
+            self._bound(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        for name in ("alpha", "sgld_restart", "attack_radius"):
+            self._bound(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
         self._bound("decay", 0 < self.decay <= 1, "in (0, 1]")
         self._bound("milestones", list(self.milestones) == sorted(set(self.milestones)), "in rising order")
+        self._suit_the_method()
+
+    def _suit_the_method(self) -> None:
+        """What a method's name promises must be what is trained."""
+        if self.method == "generative":
+            self._bound("alpha", self.alpha == 0, "0, for generative is HDGE without log q(y|x)")
+        if self.method == "cross_entropy_bn":
+            self._bound("norm", self.norm == "batch", "batch, for that is what tells it from cross_entropy")
+        if self.method in SAMPLING:
+            remedy = "none: batch norm would tie the chains of a batch to each other"
+            self._bound("norm", self.norm == "none", remedy)
+            self._bound("network", self.network == "wide_resnet", "wide_resnet, for resnet50 has batch norm")
+        if self.method in TWO_STAGES:
+            self._bound("head_epochs", self.head_epochs >= 1, f"at least 1, for {self.method} has a second stage")
 
     def _bound(self, name: str, holds: bool, bound: str) -> None:
         if not holds:
@@ -119,6 +197,10 @@ class TrainConfig:
     def to_json(self) -> str:
         """The same text for the same run, whichever way it was given."""
         return json.dumps(asdict(self), indent=1)
+
+    def is_recorded_as(self, values: dict[str, Any]) -> bool:
+        """Whether recorded values are this config's; a setting that is younger than the record has its default."""
+        return {**json.loads(TrainConfig().to_json()), **values} == json.loads(self.to_json())
 
 
 def train_parser(**options: Any) -> ArgumentParser:
@@ -172,50 +254,3 @@ def _type_error(message: str, settings: dict[str, Any]) -> str:
             )
             return f"{field.name} is {settings[field.name]!r}; it must be {expected}."
     return " ".join(message.split())
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A row of methods times seeds, with the settings they share and those of their own.
-
-    Args:
-        name: the file's name without its suffix.
-        scale: what every table and caption calls the scale of its numbers.
-        seeds: one run a method and seed.
-        settings: :class:`TrainConfig` values that all methods share.
-        methods: for each method, the values that are its own.
-    """
-
-    name: str
-    scale: str
-    seeds: tuple[int, ...]
-    settings: dict[str, Any]
-    methods: dict[str, dict[str, Any]]
-
-    def config(self, method: str, seed: int, **overrides: Any) -> TrainConfig:
-        """The config of one run; overrides win over the profile."""
-        refuse_unknown("method", method, self.methods)
-        values = {**self.settings, **self.methods[method], **overrides, "method": method, "seed": seed}
-        return parse_config(values)
-
-    def runs(self) -> list[tuple[str, int]]:
-        """Every (method, seed) of the profile, methods in the profile's order."""
-        return [(method, seed) for method in self.methods for seed in self.seeds]
-
-
-def load_profile(name: str, folder: Path = HOME / "profiles") -> Profile:
-    """The profile ``profiles/<name>.yaml``, each of its runs checked.
-
-    Raises:
-        HdgeError: no such profile, or one whose values are refused.
-    """
-    refuse_unknown("profile", name, sorted(path.stem for path in folder.glob("*.yaml")))
-    values = yaml.safe_load((folder / f"{name}.yaml").read_text())
-    expected = {"scale", "seeds", "settings", "methods"}
-    if not isinstance(values, dict) or set(values) != expected:
-        raise HdgeError(f"profile {name!r} must hold exactly {', '.join(sorted(expected))}.")
-    methods = {method: own or {} for method, own in values["methods"].items()}
-    profile = Profile(name, values["scale"], tuple(values["seeds"]), values["settings"], methods)
-    for method, seed in profile.runs():
-        profile.config(method, seed)
-    return profile

@@ -3,8 +3,10 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torchvision.models import resnet50
 
-from hdge.config import Initialization, Norm
+from hdge.config import ONE_LOGIT, Initialization, Norm, TrainConfig
 
 LEAK = 0.2  # negative slope of every rectifier, as in JEM and IGEBM
 
@@ -111,3 +113,52 @@ def _start_from_shortcuts(module: nn.Module) -> None:
 
 def _norm(norm: Norm, channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels) if norm == "batch" else nn.Identity()
+
+
+class ResNet50(nn.Module):
+    """torchvision's ResNet-50 with a stem for small images: a 3x3 convolution without stride, and no pooling after it.
+
+    Args:
+        num_classes: C.
+        in_channels: 3 for colour, 1 for grey images.
+
+    Source: He et al. 2016; the stem as in Chen et al. 2020, appendix B.9.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int = 3) -> None:
+        super().__init__()
+        self.body = resnet50(num_classes=num_classes)
+        self.head, self.body.fc = self.body.fc, nn.Identity()
+        self.body.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+        self.body.maxpool = nn.Identity()
+
+    @property
+    def stem(self) -> nn.Module:
+        return self.body.conv1
+
+    def features(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch features"]:
+        """Features before the linear head, shape (B, 2048)."""
+        return self.body(2 * images - 1)
+
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        """Logits f(x), shape (B, C), of images in [0, 1]."""
+        return self.head(self.features(images))
+
+
+def build_network(config: TrainConfig, num_classes: int, shape: tuple[int, ...]) -> nn.Module:
+    """The network that a config trains, from images of a shape (channels, height, width) to logits."""
+    from hdge.flows import Glow
+
+    logits = 1 if config.method in ONE_LOGIT else num_classes
+    if config.method in ("glow", "glow_conditional"):
+        return Glow(shape, logits, config.flow_levels, config.flow_depth, config.flow_width)
+    if config.network == "resnet50":
+        return ResNet50(num_classes, shape[0])
+    model = WideResNet(
+        config.depth, config.width, logits, shape[0], config.norm, config.dropout, config.initialization
+    )  # fmt: skip
+    if config.method in ("igebm", "igebm_conditional"):
+        for module in list(model.modules()):
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                spectral_norm(module)
+    return model

@@ -8,6 +8,7 @@
         history.csv            one row an epoch
         weights.safetensors    the trained network
         outputs/<set>.safetensors   logits (N, C) float32 and labels (N,) int64 of each evaluation set
+        trajectory.safetensors      logits (epochs, N, C) float16 of the validation images after every epoch
         record.json            written last: config, data, cost, versions, and the SHA-256 of every other file
 
 Nothing here can run code when it is read: safetensors, JSON, CSV, and a state loaded with ``weights_only=True``.
@@ -18,7 +19,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hdge.config import HOME, HdgeError, Profile, TrainConfig
+from hdge.config import HOME, ONE_LOGIT, HdgeError, TrainConfig
+from hdge.profiles import Profile, kept_folder
 
 
 def project_root(root: str | Path) -> Path:
@@ -81,6 +83,11 @@ class RunFolder:
         """The folder of a profile's run."""
         return cls(project_root(root) / "papermill_runs" / profile / "runs" / f"{method}-seed{seed}")
 
+    @classmethod
+    def kept(cls, profile: str, method: str, seed: int) -> "RunFolder":
+        """The folder of a run that the repository keeps; see :mod:`hdge.keep`."""
+        return cls(kept_folder(profile, method, seed))
+
     def write_config(self, config: TrainConfig) -> None:
         atomic_write(self.path / "config.json", config.to_json().encode())
 
@@ -100,6 +107,14 @@ class RunFolder:
     def weights(self) -> dict[str, Tensor]:
         return safetensors.torch.load_file(self.path / "weights.safetensors")
 
+    def write_trajectory(self, logits: Sequence[Tensor]) -> None:
+        tensors = {"logits": torch.stack(list(logits)) if logits else torch.empty(0, 0, 0)}
+        atomic_write(self.path / "trajectory.safetensors", safetensors.torch.save(tensors))
+
+    def trajectory(self) -> Float[Tensor, "epochs n classes"]:
+        """Logits of the validation images after every epoch; float16 in the file, float32 here."""
+        return safetensors.torch.load_file(self.path / "trajectory.safetensors")["logits"].float()
+
     def write_outputs(self, name: str, outputs: Outputs) -> None:
         tensors = {"logits": outputs.logits.float().cpu().contiguous(), "labels": outputs.labels.cpu()}
         atomic_write(self.path / "outputs" / f"{name}.safetensors", safetensors.torch.save(tensors))
@@ -116,7 +131,8 @@ class RunFolder:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != self.record()["files"].get(f"outputs/{path.name}"):
             raise HdgeError(f"{path} does not match its record.json; delete the run folder and train again.")
-        return Outputs(**safetensors.torch.load(content))
+        tensors = safetensors.torch.load(content)  # in half precision where the run is a kept one
+        return Outputs(tensors["logits"].float(), tensors["labels"].long())
 
     def write_state(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()
@@ -146,7 +162,7 @@ class RunFolder:
 
     def holds(self, config: TrainConfig) -> bool:
         """Whether the folder holds a finished run of exactly this config."""
-        return (self.path / "record.json").exists() and self.record()["config"] == json.loads(config.to_json())
+        return (self.path / "record.json").exists() and config.is_recorded_as(self.record()["config"])
 
 
 @dataclass(frozen=True)
@@ -159,17 +175,44 @@ class Run:
     config: TrainConfig
 
 
-def finished_runs(profile: Profile, root: str | Path = "") -> tuple[list[Run], list[str]]:
-    """A profile's finished runs, and one sentence for each run that is missing or was trained otherwise."""
+def finished_runs(profile: Profile, root: str | Path = "", kept: bool = True) -> tuple[list[Run], list[str]]:
+    """A profile's finished runs, and one sentence for each run that is missing or was trained otherwise.
+
+    Args:
+        profile: which runs.
+        root: holds papermill_runs/.
+        kept: whether a run that the repository keeps stands in for one that is not there.
+    """
     runs, missing = [], []
     for method, seed in profile.runs():
+        own_choice = profile.methods[method].get("optional")
         folder, config = RunFolder.of(profile.name, method, seed, root), profile.config(method, seed)
+        if kept and not folder.holds(config) and profile.kept_record(method, seed):
+            folder = RunFolder.kept(profile.name, method, seed)
         if folder.holds(config):
-            runs.append(Run(method, seed, folder, config))
+            record = folder.record()
+            if record.get("outcome", "finished") == "finished":
+                runs.append(Run(method, seed, folder, config))
+            else:
+                restarts = len(record["rollbacks"])
+                missing.append(
+                    f"{method}, seed {seed}: diverged for good after {restarts} restarts; not in the tables."
+                )
         elif (folder.path / "record.json").exists():
             missing.append(f"{method}, seed {seed}: trained with other settings than the profile's.")
         else:
-            missing.append(f"{method}, seed {seed}: no finished run in {folder.path.name}.")
+            how = f"; `hdge reproduce {profile.name} --only {method}` trains it" if own_choice else ""
+            missing.append(f"{method}, seed {seed}: no finished run{how}.")
     if not runs:
         raise HdgeError(f"profile {profile.name!r} has no finished run yet; run `hdge reproduce {profile.name}`.")
     return runs, missing
+
+
+def classifiers(runs: Sequence[Run]) -> list[Run]:
+    """The runs whose logits tell classes apart; those of a single logit model images alone."""
+    return [run for run in runs if run.config.method not in ONE_LOGIT]
+
+
+def of_methods(runs: Sequence[Run], methods: Sequence[str]) -> list[Run]:
+    """The runs of some methods, for pictures that have no room for all."""
+    return [run for run in runs if run.method in methods]

@@ -5,13 +5,14 @@ import pytest
 import yaml
 
 from hdge.cli import main
-from hdge.config import HOME, HdgeError, TrainConfig, config_from, load_profile, parse_config, train_parser
+from hdge.config import HOME, HdgeError, TrainConfig, config_from, parse_config, train_parser
+from hdge.profiles import load_profile
 
 
 @pytest.mark.parametrize(
     ("name", "value", "bound"),
     [
-        ("seed", -1, "at least 0"), ("width", 0, "at least 1"), ("queue_size", 0, "at least 1"),
+        ("seed", -1, "0 or more"), ("width", 0, "at least 1"), ("queue_size", 0, "at least 1"),
         ("epochs", 0, "at least 1"), ("batch_size", 0, "at least 1"), ("temperature", 0.0, "positive"),
         ("temperature", -0.1, "positive"), ("learning_rate", 0.0, "positive"), ("alpha", 1.1, r"in \[0, 1\]"),
         ("alpha", -0.1, r"in \[0, 1\]"), ("depth", 11, "6 n"), ("dropout", 1.0, r"in \[0, 1\)"),
@@ -65,7 +66,8 @@ def test_config_survives_json():
 @pytest.mark.parametrize("name", sorted(path.stem for path in (HOME / "profiles").glob("*.yaml")))
 def test_every_profile_holds_valid_runs(name):
     profile = load_profile(name)
-    assert len(set(profile.runs())) == len(profile.methods) * len(profile.seeds) > 0
+    seeds = [own.get("seeds", profile.seeds) for own in profile.methods.values()]
+    assert len(set(profile.runs())) == sum(map(len, seeds)) > 0
     method, seed = profile.runs()[0]
     assert profile.config(method, seed).method == method
 
@@ -81,6 +83,7 @@ def test_the_papers_profile_is_the_papers_protocol():
     [
         (["reproduce", "digit"], "no profile 'digit'; did you mean 'digits'"),
         (["reproduce", "digits", "--cores", "0"], "cores is 0"),
+        (["reproduce", "digits", "--root", f"{HOME}/README.md/x"], "README.md is no folder that can be written to"),
         (["train", "--queue_size", "0"], "queue_size is 0; it must be at least 1"),
         (["train", "--temperature", "-1"], "temperature is -1.0; it must be positive"),
         (["train", "--alpha", "2"], r"alpha is 2.0; it must be in \[0, 1\]"),

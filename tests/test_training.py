@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from hdge import training
+from hdge import trainer, training
 from hdge.config import HdgeError, TrainConfig
 from hdge.data import load_splits
+from hdge.methods import Stage
+from hdge.models import WideResNet
 from hdge.runs import Outputs, RunFolder, atomic_write
 
 SMALL = TrainConfig(
@@ -68,19 +70,19 @@ def test_a_killed_run_ends_as_the_unbroken_one_to_the_bit(unbroken, tmp_path):
 
 def test_a_state_is_taken_up_at_the_step_it_was_left(tmp_path):
     splits = load_splits("digits", tmp_path)
-    trainer = training.Trainer(SMALL, splits, torch.device("cpu"))
+    run = trainer.Trainer(SMALL, splits, torch.device("cpu"))
     for _ in range(11):
-        trainer.train_step()
+        run.train_step()
     folder = RunFolder(tmp_path)
-    folder.write_state(trainer.state_dict())
-    again = training.Trainer(SMALL, splits, torch.device("cpu"))
+    folder.write_state(run.state_dict())
+    again = trainer.Trainer(SMALL, splits, torch.device("cpu"))
     again.load_state_dict(folder.state())
     assert again.step == 11
-    for each in (trainer, again):
+    for each in (run, again):
         for _ in range(3):
             each.train_step()
-    assert again.means() == trainer.means()
-    assert again.method.queue.filled().equal(trainer.method.queue.filled())
+    assert again.means() == run.means()
+    assert again.method.queue.filled().equal(run.method.queue.filled())
 
 
 def test_a_finished_run_is_left_alone_and_another_config_is_not(unbroken, monkeypatch):
@@ -100,45 +102,53 @@ def test_training_learns_and_the_record_tells_what_was_done(unbroken):
     weighed = 0.5 * history["discriminative"] + 0.5 * history["generative"]
     assert history["loss"].tolist() == pytest.approx(weighed.tolist(), rel=1e-6)
     assert record["data"]["images"] == {"train": 866, "validation": 96, "test": 481, "interp": 481}
+    assert record["cost"]["forward_passes_per_step"] == record["cost"]["backward_passes_per_step"] == 1
+    assert unbroken.trajectory().shape == (3, 96, 8)
+    # float16 has 11 bits: the last epoch's row is the stored validation logits to a relative 2^-11.
+    stored = unbroken.outputs("validation").logits
+    torch.testing.assert_close(unbroken.trajectory()[-1], stored, rtol=2**-11, atol=1e-4)
+    assert history["true_logit_weight"].between(0, 1).all()
     assert record["parameters"] == 77_288
     assert record["cost"]["seconds"] > 0
+    assert record["cost"]["peak_memory_bytes"] > 1e8
     assert set(record["files"]) >= {"config.json", "history.csv", "weights.safetensors", "outputs/test.safetensors"}
 
 
 def test_outputs_are_the_stored_networks_logits(unbroken, tmp_path):
-    model = training.WideResNet(10, 1, num_classes=8, in_channels=1)
+    model = WideResNet(10, 1, num_classes=8, in_channels=1)
     model.load_state_dict(unbroken.weights())
     test = load_splits("digits", tmp_path).test
     stored = unbroken.outputs("test")
     assert stored.labels.equal(test.labels)
     # The same float32 network in another memory format: convolutions sum 576 products in another order.
-    torch.testing.assert_close(training.evaluate(model, test.images, SMALL.noise), stored.logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(trainer.evaluate(model, test.images, SMALL.noise), stored.logits, rtol=1e-4, atol=1e-4)
 
 
 def test_both_methods_start_from_the_same_weights_and_see_the_same_images(tmp_path, monkeypatch):
     splits, seen = load_splits("digits", tmp_path), []
     for method in ("cross_entropy", "hdge"):
-        trainer = training.Trainer(replace(SMALL, method=method), splits, torch.device("cpu"))
-        weight = trainer.model.stem.weight.detach().clone()
+        run = trainer.Trainer(replace(SMALL, method=method), splits, torch.device("cpu"))
+        weight = run.model.stem.weight.detach().clone()
         batches = []
-        trainer.model.stem.register_forward_hook(lambda m, inputs, out, batches=batches: batches.append(inputs[0]))
-        trainer.train_step()
-        trainer.train_step()
+        run.model.stem.register_forward_hook(lambda m, inputs, out, batches=batches: batches.append(inputs[0]))
+        run.train_step()
+        run.train_step()
         seen.append((weight, *batches))
     assert all(a.equal(b) for a, b in zip(*seen, strict=True))
 
 
 def test_learning_rate_schedules():
-    steps = replace(SMALL, schedule="steps", warmup_steps=10, milestones=(2, 3), decay=0.5, epochs=4, learning_rate=1.0)
-    rates = [training.learning_rate(steps, step, steps_per_epoch=20) for step in (0, 4, 9, 39, 40, 59, 60, 79)]
+    steps = replace(SMALL, schedule="steps", warmup_steps=10, milestones=(2, 3), decay=0.5)
+    stage = Stage("train", epochs=4, learning_rate=1.0)
+    rates = [trainer.learning_rate(steps, stage, step, steps_per_epoch=20) for step in (0, 4, 9, 39, 40, 59, 60, 79)]
     assert rates == pytest.approx([0.1, 0.5, 1, 1, 0.5, 0.5, 0.25, 0.25])
     cycle = replace(steps, schedule="one_cycle", warmup_steps=0)
-    rates = [training.learning_rate(cycle, step, steps_per_epoch=20) for step in (0, 40, 80)]
+    rates = [trainer.learning_rate(cycle, stage, step, steps_per_epoch=20) for step in (0, 40, 80)]
     assert rates == pytest.approx([1, 0.5, 0], abs=1e-15)
 
 
 def test_a_queue_longer_than_the_training_set_warns_with_both_numbers(tmp_path):
-    with pytest.warns(UserWarning, match="queue_size 900 is not below the 866 training images"):
+    with pytest.warns(UserWarning, match="queue size 900 is not below the 866 training images"):
         training.train(replace(SMALL, queue_size=900, epochs=1), RunFolder(tmp_path), tmp_path, progress=False)
 
 

@@ -1,0 +1,78 @@
+import json
+
+import pytest
+import torch
+
+from hdge import keep, profiles, runs
+from hdge.config import HdgeError
+from hdge.evaluators import ood
+from hdge.profiles import Profile, load_profile
+from hdge.runs import Outputs, RunFolder, finished_runs
+
+SETS = ("train", "validation", "test", "svhn", "cifar100", "celeba", "interp")
+
+
+@pytest.fixture
+def profile(tmp_path, monkeypatch):
+    """A profile of three runs, of which one is finished and one optional, in a home of its own."""
+    for module in (runs, profiles):
+        monkeypatch.setattr(module, "HOME", tmp_path)
+    made = Profile("small", "test scale", (0,), {"evaluation_sets": list(SETS[3:])}, {
+        "cross_entropy": {}, "hdge": {}, "generative": {"optional": True, "alpha": 0.0},
+    })  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    folder, config = RunFolder.of("small", "hdge", 0), made.config("hdge", 0)
+    folder.write_config(config)
+    folder.write_trajectory([torch.randn(20, 10, generator=generator)])
+    (folder.path / "history.csv").write_text("epoch\n1\n")
+    for name in SETS:
+        logits = 5 * torch.randn(400, 10, generator=generator)
+        folder.write_outputs(name, Outputs(logits, torch.randint(10, (400,), generator=generator)))
+    folder.finish({"config": json.loads(config.to_json()), "outcome": "finished", "rollbacks": []})
+    return made
+
+
+def test_a_kept_run_stands_in_for_the_run_and_its_numbers_hardly_move(profile, tmp_path):
+    [run], missing = finished_runs(profile)
+    assert missing == [
+        "cross_entropy, seed 0: no finished run.",
+        "generative, seed 0: no finished run; `hdge reproduce small --only generative` trains it.",
+    ]
+    before = ood.auroc_table([run], replicates=10)
+    keep.keep(run, profile)
+    for path in sorted(run.folder.path.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    [kept], _ = finished_runs(profile)
+    assert kept.folder == RunFolder.kept("small", "hdge", 0)
+    assert kept.folder.outputs("test").labels.dtype == torch.int64
+    assert kept.folder.trajectory().shape == (1, 20, 10)
+    # Rounding a score by 2^-11 of itself can only swap pairs that are closer than that: few of 160,000.
+    assert (ood.auroc_table([kept], replicates=10)["auroc"] - before["auroc"]).abs().max() < 2e-3
+    assert "kept" in kept.folder.record()
+    with pytest.raises(HdgeError, match="has no finished run yet"):
+        finished_runs(profile, kept=False)
+
+
+def test_what_is_wanted_is_what_is_kept_or_asked_for(profile):
+    assert profile.wanted() == [("cross_entropy", 0), ("hdge", 0)]
+    assert profile.wanted(["generative"]) == [("generative", 0)]
+    [run], _ = finished_runs(profile)
+    keep.keep(run, profile)
+    assert profile.wanted(["generative"]) == [("hdge", 0), ("generative", 0)]
+    with pytest.raises(HdgeError, match="no method 'generativ'; did you mean 'generative'"):
+        profile.wanted(["generativ"])
+
+
+def test_a_kept_run_of_other_settings_does_not_count(profile):
+    [run], _ = finished_runs(profile)
+    keep.keep(run, profile)
+    other = Profile("small", "test scale", (0,), {**profile.settings, "epochs": 3}, profile.methods)
+    assert profile.kept_record("hdge", 0) is not None
+    assert other.kept_record("hdge", 0) is None
+    assert ("hdge", 0) not in other.wanted(["generative"])
+
+
+def test_every_kept_run_of_the_repository_is_one_that_its_profile_asks_for():
+    for path in profiles.HOME.glob("papermill_runs/*/kept/*/record.json"):
+        method, _, seed = path.parent.name.rpartition("-seed")
+        assert load_profile(path.parts[-4]).kept_record(method, int(seed)) == path

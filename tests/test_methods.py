@@ -1,0 +1,272 @@
+import json
+import math
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hdge import methods, training
+from hdge.config import HdgeError, Method, TrainConfig
+from hdge.data import load_splits
+from hdge.divergence import Guard
+from hdge.lars import Lars
+from hdge.losses import hybrid_terms
+from hdge.models import ResNet50, build_network
+from hdge.readings import log_q_x
+from hdge.runs import RunFolder
+from hdge.trainer import DivergedError, Trainer
+from hdge.two_views import simclr_loss, supervised_contrastive_loss
+from tests.reference import formulas
+
+TINY = TrainConfig(
+    dataset="digits", evaluation_sets=(), depth=10, width=1, queue_size=200, learning_rate=1e-3, warmup_steps=0,
+    epochs=1, crop_padding=1, precision="float32", batch_size=200, noise=0.0, head_epochs=1, head_learning_rate=1e-2,
+    sgld_steps=2, sgld_chains=20, sgld_buffer=40, flow_levels=1, flow_depth=1, flow_width=4, attack_steps=2,
+)  # fmt: skip
+OWN = {
+    "generative": {"alpha": 0.0},
+    "cross_entropy_bn": {"norm": "batch"},
+    "igebm_conditional": {"sgld_conditional": True},
+}
+CPU = torch.device("cpu")
+
+
+def config(method: str, **settings) -> TrainConfig:
+    return replace(TINY, method=method, **OWN.get(method, {}), **settings)
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory):
+    return load_splits("digits", tmp_path_factory.mktemp("none"))
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+def test_every_method_trains_and_stores_finite_logits(method, tmp_path, splits):
+    folder = RunFolder(tmp_path / method)
+    training.train(config(method), folder, tmp_path, CPU, progress=False)
+    outputs = folder.outputs("test")
+    classes = 1 if method in ("igebm", "glow") else 8
+    assert outputs.logits.shape == (481, classes)
+    assert outputs.logits.isfinite().all()
+    record = folder.record()
+    assert record["outcome"] == "finished"
+    stages = 2 if method in ("supcon", "contrastive_pretraining", "jointloss") else 1
+    assert len(folder.history()) == stages
+    # JEM's floor: 20 chains of 2 steps and one pass beside 200 images; two views; an attack of 2 steps.
+    forward = {
+        "supcon": 1.5,
+        "contrastive_pretraining": 1.5,
+        "jointloss": 2,
+        "adversarial_l2": 3,
+        "adversarial_linf": 3,
+    }
+    sampled = 1 + 5 * 20 * 3 / 866
+    expected = sampled if "jem" in method or "igebm" in method else forward.get(method, 1)
+    assert record["cost"]["forward_passes_per_step"] == pytest.approx(expected)
+    assert record["cost"]["backward_passes_per_step"] == pytest.approx(1 if expected == 1.5 else expected)
+
+
+def test_contrastive_losses_equal_the_papers_loops():
+    generator = torch.Generator().manual_seed(0)
+    projections = torch.randn(10, 4, generator=generator, dtype=torch.float64)
+    labels = torch.tensor([0, 1, 1, 2, 0])
+    ours = supervised_contrastive_loss(projections, labels, 0.1).item()
+    expected = formulas.supervised_contrastive(projections.tolist(), labels.repeat(2).tolist(), 0.1)
+    # Ten sums of nine exponentials of scores up to 1/t = 10 in float64: some tens of roundings of 1e-15.
+    assert ours == pytest.approx(expected, rel=1e-12)
+    assert simclr_loss(projections, 0.5).item() == pytest.approx(formulas.simclr(projections.tolist(), 0.5), rel=1e-12)
+
+
+def test_the_linear_head_is_trained_on_frozen_features(splits):
+    run = Trainer(config("supcon"), splits, CPU)
+    head = run.model.head.weight.detach().clone()
+    while run.step < run.steps_per_epoch:
+        run.train_step()
+    assert run.model.head.weight.equal(head)
+    features = run.model.stem.weight.detach().clone()
+    run.train_step()
+    assert run.stage == 1
+    assert run.model.stem.weight.equal(features)
+    assert not run.model.head.weight.equal(head)
+
+
+def test_a_run_killed_in_its_second_stage_goes_on_alike(splits, tmp_path):
+    run = Trainer(config("jointloss"), splits, CPU)
+    for _ in range(run.steps_per_epoch + 2):
+        run.train_step()
+    folder = RunFolder(tmp_path)
+    folder.write_state(run.state_dict())
+    again = Trainer(config("jointloss"), splits, CPU)
+    again.load_state_dict(folder.state())
+    for each in (run, again):
+        each.train_step()
+    assert again.means() == run.means()
+    for ours, theirs in zip(again.method.parameters(), run.method.parameters(), strict=True):
+        assert ours.equal(theirs)
+
+
+class Fixed(nn.Module):
+    """A network of one linear layer, whose logits are known."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, classes).double()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layer(images.flatten(1))
+
+
+def drawn_batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(6, 1, 2, 2, generator=generator).double(), torch.randint(3, (6,), generator=generator)
+
+
+@pytest.mark.parametrize("method", ["jem", "hdge_jem", "igebm_conditional"])
+def test_sampling_methods_minimise_their_equations(method):
+    images, labels = drawn_batch()
+    model = Fixed()
+    objective = methods.build_method(config(method), model, 3, (1, 2, 2), 1000).double()
+    samples, sample_labels = torch.rand(5, 1, 2, 2).double(), torch.tensor([0, 1, 2, 0, 1])
+    objective.sampler.draw = lambda model: (samples, sample_labels if method == "igebm_conditional" else None)
+    step = objective(model, lambda: images, labels)
+    logits, drawn = model(images).float(), model(samples).float()
+    gap = log_q_x(logits).mean() - log_q_x(drawn).mean()
+    if method == "jem":
+        expected = F.cross_entropy(logits, labels) - gap
+    elif method == "hdge_jem":
+        terms = hybrid_terms(logits, labels, objective.hybrid.queue)
+        expected = terms.discriminative + terms.generative - gap
+    else:
+        own, other = logits[torch.arange(6), labels], drawn[torch.arange(5), sample_labels]
+        expected = other.mean() - own.mean() + own.square().mean() + other.square().mean()
+    torch.testing.assert_close(step.loss, expected)
+
+
+def test_samplers_leave_no_gradient_in_the_network_and_other_seeds_draw_others(splits):
+    run = Trainer(config("jem"), splits, CPU)
+    sampler = run.method.sampler
+    samples, _ = sampler.draw(run.model)
+    assert not samples.requires_grad
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in run.model.parameters())
+    sampler.reseed(1)
+    assert not sampler.draw(run.model)[0].equal(samples)
+
+
+@pytest.mark.parametrize(("method", "radius"), [("adversarial_l2", 0.3), ("adversarial_linf", 0.1)])
+def test_attack_reaches_the_analytic_optimum_of_a_linear_model_within_its_budget(method, radius):
+    model = Fixed(classes=2).float()
+    images = torch.full((20, 1, 2, 2), 0.5) + 0.05 * torch.rand(20, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(20) % 2
+    torch.manual_seed(0)
+    attacked = methods.Adversarial(config(method, attack_radius=radius, attack_steps=20)).attacked(
+        model, images, labels
+    )
+    moved = (attacked - images).flatten(1)
+    size = moved.norm(dim=1) if method == "adversarial_l2" else moved.abs().amax(1)
+    assert (size <= radius * (1 + 1e-5)).all()
+    assert ((attacked >= 0) & (attacked <= 1)).all()
+    margin = model.layer.weight[1] - model.layer.weight[0]
+    towards = torch.where(labels == 0, 1.0, -1.0)[:, None] * margin
+    best = radius * (margin.norm() if method == "adversarial_l2" else margin.abs().sum())
+    # L-infinity is reached exactly; in L2 twenty steps from a random start end within a few percent of the best.
+    reached = (moved * towards).sum(1)
+    assert (reached >= best * (0.95 if method == "adversarial_l2" else 1 - 1e-4)).all()
+
+
+def test_lars_moves_a_layer_in_proportion_to_its_weights():
+    weight, bias = nn.Parameter(torch.full((2, 2), 3.0)), nn.Parameter(torch.ones(2))
+    weight.grad, bias.grad = torch.full((2, 2), 0.5), torch.ones(2)
+    optimizer = Lars([weight, bias], lr=0.2, momentum=0.9, weight_decay=0.1, trust=0.01)
+    scale = 0.01 * 6 / (1 + 0.1 * 6)  # |w| = 6, |g| = 1
+    move = 0.2 * scale * (0.5 + 0.1 * 3)
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), torch.full((2, 2), 3.0 - move))
+    torch.testing.assert_close(bias.detach(), torch.full((2,), 1 - 0.2))
+    bias.grad = torch.zeros(2)
+    optimizer.step()
+    torch.testing.assert_close(bias.detach(), torch.full((2,), 1 - 0.2 - 0.18))
+
+
+def test_resnet50_takes_small_images_and_shows_its_features():
+    model = ResNet50(num_classes=7).eval()
+    images = torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        assert model.body.conv1(images).shape[2:] == (32, 32)
+        torch.testing.assert_close(model(images), model.head(model.features(images)))
+    assert model.features(images).shape == (1, 2048)
+
+
+def explode(run: Trainer, monkeypatch, steps: set[int]) -> None:
+    """Blow up the energies at some steps, once each, as a chain that has run away would."""
+    forward = run.method.forward
+
+    def blown_up(model, view, labels):
+        step = forward(model, view, labels)
+        if run.step in steps:
+            steps.discard(run.step)
+            return step._replace(terms={**step.terms, "energy_gap": step.terms["energy_gap"] + 1e9})
+        return step
+
+    monkeypatch.setattr(run.method, "forward", blown_up)
+
+
+def test_a_divergence_is_rolled_back_recorded_and_survived(splits, monkeypatch):
+    run = Trainer(config("jem", epochs=25), splits, CPU)
+    explode(run, monkeypatch, {103})
+    guard, said = Guard(run), []
+    while run.step < run.total_steps and not guard.gave_up:
+        said.append(guard.step())
+    assert run.step == run.total_steps
+    assert run.rollbacks == [{"step": 103, "back_to": 50}]
+    [sentence] = [text for text in said if text]
+    assert "step 103: the loss is" in sentence
+    assert "Back to step 50, with other chains." in sentence
+    assert len(run.history) == 25
+
+
+def test_a_run_that_diverges_too_often_ends_as_diverged(splits, tmp_path, monkeypatch):
+    def never(self, model, view, labels):
+        step = forward(self, model, view, labels)
+        return step._replace(loss=step.loss * math.nan)
+
+    forward = methods.Jem.forward
+    monkeypatch.setattr(methods.Jem, "forward", never)
+    folder = training.train(config("jem", restarts=2), RunFolder(tmp_path / "run"), tmp_path, CPU, progress=False)
+    record = json.loads((folder.path / "record.json").read_text())
+    assert record["outcome"] == "diverged"
+    assert record["rollbacks"] == [{"step": 0, "back_to": 0}] * 2
+    assert folder.outputs("test").logits.isfinite().all()
+
+
+def test_other_methods_stop_where_their_logits_are_no_longer_finite(splits):
+    run = Trainer(config("hdge"), splits, CPU)
+    with torch.no_grad():
+        run.model.head.bias.fill_(math.inf)
+    with pytest.raises(DivergedError, match="step 0: logits hold .* they must be finite"):
+        Guard(run).step()
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("generative", {"alpha": 0.5}, "alpha is 0.5; it must be 0"),
+        ("cross_entropy_bn", {}, "norm is none; it must be batch"),
+        ("jem", {"norm": "batch"}, "norm is batch; it must be none"),
+        ("jem", {"network": "resnet50"}, "network is resnet50; it must be wide_resnet"),
+        ("supcon", {}, "head_epochs is 0; it must be at least 1"),
+    ],
+)
+def test_settings_that_belie_a_methods_name_are_refused(method, settings, message):
+    with pytest.raises(HdgeError, match=message):
+        TrainConfig(method=method, **settings)
+
+
+def test_igebm_has_spectral_norms_of_one():
+    model = build_network(config("igebm"), 8, (1, 16, 16)).train()
+    for _ in range(50):  # each forward pass in training is one power iteration
+        model(torch.rand(2, 1, 16, 16))
+    weight = model.head.weight.detach()
+    assert torch.linalg.matrix_norm(weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-3)
