@@ -30,7 +30,7 @@ def drawn():
         runs_table(score=score, ood_set=name, n_in=50, n_out=40, auroc=0.5)
         for score in ood.SCORES for name in ("near", "far")
     )  # fmt: skip
-    yield "auroc", auroc, figures.ood.auroc_figure(auroc, "test scale"), 2
+    yield "auroc", auroc, figures.ood.auroc_figure(auroc, "test scale"), 4
     edges = np.linspace(0, 1, 6)
     histograms = pd.concat(
         pd.DataFrame({"method": m, "seed": 0, "ood_set": "near", "images": images, "lower": edges[:-1],
@@ -49,6 +49,8 @@ def drawn():
     yield "reliability", bins, figures.calibration.reliability_figure(bins, ece, "test scale"), 4
     accuracy = runs_table(accuracy=0.5)
     yield "accuracy", accuracy, figures.classification.accuracy_figure(accuracy, "test scale"), 1
+    cost = runs_table(accuracy=0.5, times_cross_entropy=2.0, minutes=3.0, seconds_per_step=0.1)
+    yield "cost", cost, figures.classification.cost_figure(cost, "test scale"), 3
     history = pd.concat(
         runs_table(epoch=e, train_accuracy=0.5, validation_accuracy=0.5, validation_nll=1.0) for e in (1, 2)
     )
@@ -66,7 +68,7 @@ def drawn():
     yield "toy", plane, toy.density_figure(plane), 8  # four planes and their colour bars
 
 
-@pytest.mark.parametrize("index", range(8))
+@pytest.mark.parametrize("index", range(9))
 def test_every_figure_is_labelled_captioned_and_drawn_alike_twice(index, tmp_path):
     name, table, figure, panels = list(drawn())[index]
     assert len(figure.axes) == panels
@@ -85,6 +87,19 @@ def test_every_figure_is_labelled_captioned_and_drawn_alike_twice(index, tmp_pat
     pd.testing.assert_frame_equal(
         pd.read_csv(first.with_suffix(".csv")), table.reset_index(drop=True), check_dtype=False, rtol=1e-5
     )
+
+
+def test_a_method_that_cannot_classify_shows_its_loss():
+    history = runs_table(epoch=1, loss=0.5, bits_per_dimension=4.0)
+    [ax] = figures.classification.learning_figure(history, "test scale").axes
+    assert ax.get_ylabel() == "training loss"
+
+
+def test_seeds_are_named_where_they_differ():
+    table = runs_table()
+    assert style.seeds_phrase(table) == "2 seeds a method"
+    fewer = table[(table["method"] == "hdge") | (table["seed"] == 0)]
+    assert style.seeds_phrase(fewer) == "2 seeds a method; 1 for cross-entropy"
 
 
 def test_every_method_has_a_colour_and_a_name_of_its_own():

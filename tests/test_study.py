@@ -66,12 +66,12 @@ def study(tmp_path_factory):
 def test_every_picture_has_its_table_and_every_notebook_is_kept(study):
     figures = study.folder / "figures" / "smoke"
     pictures = sorted(path.stem for path in figures.glob("*.svg"))
-    assert len(pictures) == 8
+    assert len(pictures) == 11
     for name in pictures:
         assert ElementTree.parse(figures / f"{name}.svg").getroot().tag.endswith("svg")
         assert not pd.read_csv(figures / f"{name}.csv").empty
     executed = {path.stem for path in (study.folder / "papermill_runs/smoke/notebooks").glob("*.ipynb")}
-    assert {"00_tour", "01_training-hdge-seed1", "02_ood", "03_calibration", "04_classification"} <= executed
+    assert {"00_tour", "01_training-hdge-seed1", "02_ood", "03_calibration", "07_approximation"} <= executed
     verdicts = pd.read_csv(figures / "02_ood_verdict.csv")
     assert set(verdicts["verdict"]) == {"inconclusive"}  # two seeds decide nothing
     assert set(zip(verdicts["score"], verdicts["ood_set"], strict=True)) == {
@@ -85,7 +85,7 @@ def test_what_is_up_to_date_is_not_run_again(study):
 
 def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
     everything = [f"{method}-seed{seed}" for method in ("cross_entropy", "hdge") for seed in (0, 1)]
-    readers = ["02_ood", "03_calibration", "04_classification"]
+    readers = ["02_ood", "03_calibration", "04_classification", "07_approximation"]
     # Each edit is undone before the next; a plan is a dry run, so nothing is trained here.
     for name, old, new, jobs in (
         ("hdge/figures/ood.py", "Density of test images", "Densities of test images", ["02_ood"]),

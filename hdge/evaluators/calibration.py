@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, percentile_interval
-from hdge.readings import confidence, log_q_y_given_x, prediction
+from hdge.readings import confidence, log_q_y_given_x, of_label, prediction
 from hdge.runs import Run
 
 BINS = 20  # paper, section 5.2
@@ -94,7 +94,7 @@ def bootstrap_ece(
 
 def negative_log_likelihood(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
     """Mean of -log q(y|x) in nats, which a classifier cannot improve by being merely bold."""
-    return float(-log_q_y_given_x(logits.double()).gather(1, labels[:, None]).mean())
+    return float(-of_label(log_q_y_given_x(logits.double()), labels).mean())
 
 
 def calibration_table(runs: Sequence[Run]) -> pd.DataFrame:

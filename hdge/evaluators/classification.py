@@ -28,6 +28,29 @@ def accuracy_table(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def cost_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """What each run's training cost, beside its accuracy.
+
+    Returns:
+        Columns: those of :func:`accuracy_table`, and minutes, images_per_second, seconds_per_step, times_cross_entropy
+        (seconds a step over the mean of cross-entropy's; not a number without cross-entropy, or at another batch size),
+        forward_passes_per_step, backward_passes_per_step, peak_memory_bytes, restarts (after divergence).
+    """
+    rows = []
+    for run in runs:
+        record = run.folder.record()
+        cost = dict(record["cost"])
+        rows.append(
+            {"method": run.method, "seed": run.seed, "batch_size": run.config.batch_size,
+             "minutes": cost.pop("seconds") / 60, **cost, "restarts": len(record.get("rollbacks", []))}
+        )  # fmt: skip
+    costs = pd.DataFrame(rows)
+    base = costs[costs["method"] == "cross_entropy"]
+    multiple = costs["seconds_per_step"] / base["seconds_per_step"].mean()
+    costs.insert(3, "times_cross_entropy", multiple.where(costs["batch_size"].isin(base["batch_size"])))
+    return accuracy_table(runs).merge(costs, on=["method", "seed"])
+
+
 def learning_curves(runs: Sequence[Run]) -> pd.DataFrame:
     """Every run's history, one row an epoch, with method and seed in front."""
     histories = [run.folder.history().assign(method=run.method, seed=run.seed) for run in runs]

@@ -83,6 +83,8 @@ def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES) -> pd.DataFra
         for name in run.config.evaluation_sets:
             outside = run.folder.outputs(name).logits
             for score, reading in SCORES.items():
+                if score == "max q(y|x)" and inside.shape[1] == 1:
+                    continue  # a single logit says nothing about labels
                 scores_in, scores_out = reading(inside).numpy(), reading(outside).numpy()
                 low, high = percentile_interval(bootstrap_auroc(scores_in, scores_out, replicates))
                 rows.append(

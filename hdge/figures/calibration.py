@@ -33,6 +33,7 @@ def confidence_histogram(bins: pd.DataFrame, ax: Axes) -> Axes:
 def reliability_figure(bins: pd.DataFrame, runs: pd.DataFrame, scale: str) -> Figure:
     """Reliability diagrams side by side (paper, Figure 2), each over the histogram of its confidence."""
     methods = list(dict.fromkeys(bins["method"]))
+    runs = runs[runs["method"].isin(methods)]
     figure, axes = subplots(2, len(methods), 4.6, sharex=True, sharey="row", height_ratios=[3, 1])
     for column, method in enumerate(methods):
         own = bins[bins["method"] == method]
@@ -53,7 +54,7 @@ def reliability_figure(bins: pd.DataFrame, runs: pd.DataFrame, scale: str) -> Fi
 
 def ece_figure(runs: pd.DataFrame, scale: str) -> Figure:
     """ECE of every run."""
-    figure, [[ax]] = subplots(1, 1, 1.5 + 0.35 * runs["method"].nunique())
+    figure, [[ax]] = subplots(1, 1, 1.5 + 0.22 * runs["method"].nunique())
     run_dots(runs, "ece", "expected calibration error, 20 bins (%)", ax).set_xlim(left=0)
     describe(
         figure,

@@ -6,12 +6,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hdge.figures.style import COLOURS, LABELS, describe, legend, run_dots, seeds_phrase, subplots
+from hdge.figures.style import (
+    COLOURS,
+    GREY,
+    LABELS,
+    describe,
+    legend,
+    plain_log_ticks,
+    run_dots,
+    seeds_phrase,
+    subplots,
+)
 
 
 def accuracy_figure(table: pd.DataFrame, scale: str) -> Figure:
     """Accuracy of every run."""
-    figure, [[ax]] = subplots(1, 1, 1.5 + 0.35 * table["method"].nunique())
+    figure, [[ax]] = subplots(1, 1, 1.5 + 0.22 * table["method"].nunique())
     run_dots(table, "accuracy", "test accuracy (%)", ax)
     describe(
         figure,
@@ -31,19 +41,58 @@ def learning_curve(history: pd.DataFrame, column: str, ax: Axes) -> Axes:
     return ax
 
 
+PANELS = {
+    "train_accuracy": "training accuracy",
+    "validation_accuracy": "validation accuracy",
+    "validation_nll": "validation −log q(y|x) (nats)",
+}
+
+
 def learning_figure(history: pd.DataFrame, scale: str) -> Figure:
-    """Accuracy on training and validation images and validation loss over training."""
-    figure, [axes] = subplots(1, 3, 2.9)
-    learning_curve(history, "train_accuracy", axes[0]).set_ylabel("training accuracy")
-    learning_curve(history, "validation_accuracy", axes[1]).set_ylabel("validation accuracy")
-    learning_curve(history, "validation_nll", axes[2]).set_ylabel("validation −log q(y|x) (nats)")
-    axes[1].sharey(axes[0])
+    """Accuracies and validation loss over training, or the training loss of what cannot classify."""
+    panels = {column: label for column, label in PANELS.items() if column in history} or {"loss": "training loss"}
+    figure, [axes] = subplots(1, len(panels), 2.9)
+    for ax, (column, label) in zip(axes, panels.items(), strict=True):
+        learning_curve(history, column, ax).set_ylabel(label)
+    if len(axes) > 1:
+        axes[1].sharey(axes[0])
     legend(figure, list(dict.fromkeys(history["method"])))
     describe(
         figure,
         "How the methods learn",
         f"Scale: {scale}. A line a run ({seeds_phrase(history)}). Training accuracy is the mean over each epoch under "
         "augmentation; validation images are held out from training, and the test images are not used here.",
+    )
+    return figure
+
+
+def cost_figure(table: pd.DataFrame, scale: str) -> Figure:
+    """Accuracy beside the cost of training: a row a method, the cheapest step first, a dot a run.
+
+    Args:
+        table: :func:`hdge.evaluators.classification.cost_table`.
+        scale: of the runs, for the caption.
+    """
+    methods = table.groupby("method")["seconds_per_step"].mean().sort_values().index.tolist()
+    figure, [axes] = subplots(1, 3, 1.6 + 0.22 * len(methods), sharey=True)
+    run_dots(table, "accuracy", "test accuracy (%)", axes[0], methods)
+    for ax, column, label in (
+        (axes[1], "times_cross_entropy", "step ÷ cross-entropy's"),
+        (axes[2], "minutes", "minutes of training"),
+    ):
+        plain = table.assign(low=table[column], high=table[column])
+        run_dots(plain, column, label, ax, methods, percent=False)
+        if table[column].max() > 3 * table[column].min():
+            ax.set_xscale("log")
+            plain_log_ticks(ax.xaxis)
+    axes[1].axvline(1, color=GREY, linewidth=0.8, linestyle=":")
+    describe(
+        figure,
+        "What a method's accuracy costs",
+        f"Scale: {scale}. A dot a run ({seeds_phrase(table)}), bars at means over seeds; accuracy with 95 % Wilson "
+        "intervals over test images. A step's time is a run's whole training time over its steps, as a multiple of "
+        "cross-entropy's mean (missing at another batch size); two runs at a time shared the machine. "
+        f"n: {table['n'].iloc[0]:,} test images.",
     )
     return figure
 

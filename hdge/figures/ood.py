@@ -4,49 +4,40 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from hdge.figures.style import COLOURS, GREY, IN_COLOUR, LABELS, OUT_COLOUR, describe, legend, seeds_phrase, subplots
-
-
-def auroc_dots(table: pd.DataFrame, ax: Axes) -> Axes:
-    """AUROC of one score: a row a set, a dot a run with its bootstrap interval, a bar at the mean over seeds.
-
-    Args:
-        table: rows of :func:`hdge.evaluators.ood.auroc_table` for one score.
-        ax: where to draw.
-    """
-    sets, methods = list(dict.fromkeys(table["ood_set"])), list(dict.fromkeys(table["method"]))
-    for m, method in enumerate(methods):
-        lane = 0.7 * ((m + 0.5) / len(methods) - 0.5)
-        for row, ood_set in enumerate(sets):
-            part = table[(table["method"] == method) & (table["ood_set"] == ood_set)]
-            y = row + lane + np.linspace(-0.1, 0.1, len(part)) * (len(part) > 1)
-            ax.hlines(y, part["low"], part["high"], color=COLOURS[method], linewidth=0.9, alpha=0.7)
-            ax.plot(part["auroc"], y, "o", color=COLOURS[method], markersize=3.5)
-            ax.vlines(part["auroc"].mean(), row + lane - 0.16, row + lane + 0.16, color=COLOURS[method], linewidth=2)
-    ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
-    ax.set_yticks(range(len(sets)), sets)
-    ax.set_ylim(len(sets) - 0.5, -0.5)
-    ax.set_xlabel("AUROC (0.5 is chance)")
-    return ax
+from hdge.figures.style import GREY, IN_COLOUR, LABELS, OUT_COLOUR, describe, run_dots, seeds_phrase, subplots
 
 
 def auroc_figure(table: pd.DataFrame, scale: str) -> Figure:
-    """Both scores side by side."""
-    scores = list(dict.fromkeys(table["score"]))
-    height = 1.6 + 0.55 * table["ood_set"].nunique()
-    figure, [axes] = subplots(1, len(scores), height, sharex=True, sharey=True)
-    for ax, score in zip(axes, scores, strict=True):
-        auroc_dots(table[table["score"] == score], ax)
-        ax.set_title(f"score: {score}")
-    legend(figure, list(dict.fromkeys(table["method"])))
+    """AUROC: a row of panels a score, a column a set, a line a method.
+
+    Args:
+        table: :func:`hdge.evaluators.ood.auroc_table`.
+        scale: of the runs, for the caption.
+    """
+    scores, sets = list(dict.fromkeys(table["score"])), list(dict.fromkeys(table["ood_set"]))
+    methods = list(dict.fromkeys(table["method"]))
+    figure, axes = subplots(len(scores), len(sets), 1.6 + len(scores) * (0.4 + 0.19 * len(methods)), sharex="col")
+    for row, score in zip(axes, scores, strict=True):
+        for ax, ood_set in zip(row, sets, strict=True):
+            own = table[(table["score"] == score) & (table["ood_set"] == ood_set)]
+            run_dots(own, "auroc", "", ax, methods, percent=False)
+            ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+            if row is axes[0]:
+                ax.set_title(ood_set)
+            if row is axes[-1]:
+                ax.set_xlabel("AUROC")
+            if ax is not row[0]:
+                ax.set_yticklabels([])
+        row[0].set_ylabel(score)
     counts = ", ".join(f"{row.ood_set} {row.n_out:,}" for row in table.drop_duplicates("ood_set").itertuples())
     describe(
         figure,
         "Telling test images from others by their logits",
         f"Scale: {scale}. Dots: runs ({seeds_phrase(table)}), with 95 % bootstrap intervals over test images; "
-        f"bars: means over seeds. n: {table['n_in'].iloc[0]:,} in-distribution test images, "
-        f"the positive class; {counts}.",
+        f"bars: means over seeds; dotted: chance. n: {table['n_in'].iloc[0]:,} in-distribution test images, "
+        f"the positive class; {counts}. Methods of a single logit have no max q(y|x).",
     )
     return figure
 
@@ -59,6 +50,7 @@ def histogram_pair(table: pd.DataFrame, ax: Axes) -> Axes:
         ax.stairs(part["share"], edges, fill=True, color=colour, alpha=0.45, linewidth=0)
         ax.stairs(part["share"], edges, color=colour, linewidth=1)
     ax.set_yticks([])
+    ax.xaxis.set_major_locator(MaxNLocator(3))
     ax.spines["left"].set_visible(False)
     return ax
 

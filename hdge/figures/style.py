@@ -10,14 +10,29 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hdge.runs import atomic_write, project_root
 
-# Okabe and Ito's palette, told apart by every kind of colour vision: one colour a method throughout the study.
-COLOURS = {"cross_entropy": "#56B4E9", "hdge": "#D55E00"}
-LABELS = {"cross_entropy": "cross-entropy", "hdge": "HDGE"}
+# One colour a method throughout the study: a hue of Okabe and Ito's palette, told apart by every kind of colour vision,
+# for each family of methods, and shades of it within. Where many methods meet they are named beside their marks.
+COLOURS = {
+    "cross_entropy": "#56B4E9", "cross_entropy_bn": "#0072B2", "supcon": "#CC79A7",
+    "contrastive_pretraining": "#A35C86", "jointloss": "#7A4065", "generative": "#F0A35E", "hdge": "#D55E00",
+    "hdge_batch": "#8F3F00", "hdge_jem": "#B8A200", "jem": "#009E73", "igebm": "#00674B",
+    "igebm_conditional": "#5CC8A6", "glow": "#7F7F7F", "glow_conditional": "#B3B3B3", "adversarial_l2": "#3B3B3B",
+    "adversarial_linf": "#000000",
+}  # fmt: skip
+LABELS = {
+    "cross_entropy": "cross-entropy", "cross_entropy_bn": "cross-entropy + batch norm", "supcon": "SupCon",
+    "contrastive_pretraining": "SimCLR + linear head", "jointloss": "JointLoss", "generative": "HDGE: log q(x|y) only",
+    "hdge": "HDGE", "hdge_batch": "HDGE: batch form", "hdge_jem": "HDGE + JEM", "jem": "JEM", "igebm": "IGEBM",
+    "igebm_conditional": "conditional IGEBM", "glow": "Glow", "glow_conditional": "conditional Glow",
+    "adversarial_l2": "adversarial: L2", "adversarial_linf": "adversarial: L∞",
+}  # fmt: skip
 IN_COLOUR, OUT_COLOUR = "#009E73", "#D55E00"  # the paper's green and red, in their distinguishable shades
 GREY = "#666666"
 WIDTH = 7.0  # inches: a text column on A4
@@ -28,6 +43,7 @@ STYLE = {
     "axes.titlesize": 9,
     "axes.labelsize": 9,
     "legend.fontsize": 8,
+    "legend.title_fontsize": 8,
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -80,32 +96,49 @@ def save_figure(figure: Figure, table: pd.DataFrame, name: str, profile: str, ro
 def seeds_phrase(table: pd.DataFrame) -> str:
     """How many seeds each method has, in words for a caption."""
     counts = table.groupby("method", sort=False)["seed"].nunique()
-    if counts.nunique() == 1:
-        count = int(counts.iloc[0])
-        return f"{count} seed{'s' if count > 1 else ''} a method"
-    return ", ".join(f"{LABELS[str(method)]} {count} seeds" for method, count in counts.items())
+    most = int(counts.max())
+    fewer = []
+    for number in sorted(set(counts) - {most}, reverse=True):
+        names = [LABELS[str(method)] for method, count in counts.items() if count == number]
+        fewer.append(f"{number} for {', '.join(names)}")
+    return "; ".join([f"{most} seed{'s' if most > 1 else ''} a method", *fewer])
 
 
-def run_dots(table: pd.DataFrame, value: str, label: str, ax: Axes) -> Axes:
-    """A row a method: a dot a run with its interval over test images, a bar at the mean over seeds, in percent.
+def run_dots(
+    table: pd.DataFrame, value: str, label: str, ax: Axes, methods: list[str] | None = None, percent: bool = True
+) -> Axes:
+    """A row a method: a dot a run with its interval over test images, a bar at the mean over seeds.
 
     Args:
         table: columns method, ``value``, low, high, the last three from 0 to 1.
         value: the column to draw.
         label: of the horizontal axis.
         ax: where to draw.
+        methods: the rows, by default those of the table; a method without values leaves its row empty.
+        percent: whether to draw percent.
     """
-    methods = list(dict.fromkeys(table["method"]))
+    methods = methods or list(dict.fromkeys(table["method"]))
+    unit = 100 if percent else 1
     for row, method in enumerate(methods):
         own = table[table["method"] == method]
-        y = [row + 0.14 * (i - (len(own) - 1) / 2) for i in range(len(own))]
-        ax.hlines(y, 100 * own["low"], 100 * own["high"], color=COLOURS[method], linewidth=0.9)
-        ax.plot(100 * own[value], y, "o", color=COLOURS[method], markersize=3.5)
-        ax.vlines(100 * own[value].mean(), row - 0.3, row + 0.3, color=COLOURS[method], linewidth=2)
+        if own.empty:
+            continue
+        y = [row + 0.2 * (i - (len(own) - 1) / 2) for i in range(len(own))]
+        ax.hlines(y, unit * own["low"], unit * own["high"], color=COLOURS[method], linewidth=0.9)
+        ax.plot(unit * own[value], y, "o", color=COLOURS[method], markersize=2.5)
+        ax.vlines(unit * own[value].mean(), row - 0.35, row + 0.35, color=COLOURS[method], linewidth=1.6)
     ax.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
+    ax.tick_params(axis="y", length=0, labelsize=7)
     ax.set_ylim(len(methods) - 0.5, -0.5)
     ax.set_xlabel(label)
     return ax
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Numbers at 1, 2 and 5 of each decade, for a logarithmic axis that may span less than one."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def legend(figure: Figure, methods: list[str]) -> None:
