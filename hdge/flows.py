@@ -93,9 +93,7 @@ class Likelihood(Method):
     def forward(self, model: nn.Module, view: View, labels: Tensor) -> Step:
         images = view()
         logits = model(images).float()
-        if logits.shape[1] == 1:
-            own = logits.squeeze(1)
-        else:
-            own = of_label(logits, labels) + math.log(logits.shape[1])
+        # A single logit is log p(x) of every image; else log p(x|y) = log p(x, y) + log C.
+        own = of_label(logits, labels % logits.shape[1]) + math.log(logits.shape[1])
         bits = bits_per_dimension(log_q_x(logits), images[0].numel())
         return Step(-own.mean() / images[0].numel(), logits, {"bits_per_dimension": bits})

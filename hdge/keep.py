@@ -32,6 +32,8 @@ def keep(run: Run, profile: Profile) -> RunFolder:
     for name in names:
         outputs = run.folder.outputs(name.removeprefix("outputs/").removesuffix(".safetensors"))
         tensors = {"logits": outputs.logits.half().contiguous(), "labels": outputs.labels.short().contiguous()}
+        if outputs.gradient_norms is not None:
+            tensors["gradient_norms"] = outputs.gradient_norms.half()
         files[name] = safetensors.torch.save(tensors)
     for name, content in files.items():
         atomic_write(kept.path / name, content)

@@ -7,7 +7,8 @@
         state.pt               full state of a run under way; gone when it has ended
         history.csv            one row an epoch
         weights.safetensors    the trained network
-        outputs/<set>.safetensors   logits (N, C) float32 and labels (N,) int64 of each evaluation set
+        outputs/<set>.safetensors   logits (N, C) float32 and labels (N,) int64 of each evaluation set; of test
+                                    images the gradient norms (N,) of log q(x) as well
         trajectory.safetensors      logits (epochs, N, C) float16 of the validation images after every epoch
         record.json            written last: config, data, cost, versions, and the SHA-256 of every other file
 
@@ -66,10 +67,14 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The waist of the study: logits (N, C), float32, and labels (N,) of one run on one evaluation set."""
+    """The waist of the study: logits (N, C), float32, and labels (N,) of one run on one evaluation set.
+
+    With them, of test images, the steepness of log q(x): what logits alone do not tell.
+    """
 
     logits: Float[Tensor, "n classes"]
     labels: Int[Tensor, " n"]
+    gradient_norms: Float[Tensor, " n"] | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,8 @@ class RunFolder:
 
     def write_outputs(self, name: str, outputs: Outputs) -> None:
         tensors = {"logits": outputs.logits.float().cpu().contiguous(), "labels": outputs.labels.cpu()}
+        if outputs.gradient_norms is not None:
+            tensors["gradient_norms"] = outputs.gradient_norms.float()
         atomic_write(self.path / "outputs" / f"{name}.safetensors", safetensors.torch.save(tensors))
 
     def outputs(self, name: str) -> Outputs:
@@ -132,7 +139,8 @@ class RunFolder:
         if hashlib.sha256(content).hexdigest() != self.record()["files"].get(f"outputs/{path.name}"):
             raise HdgeError(f"{path} does not match its record.json; delete the run folder and train again.")
         tensors = safetensors.torch.load(content)  # in half precision where the run is a kept one
-        return Outputs(tensors["logits"].float(), tensors["labels"].long())
+        norms = tensors.get("gradient_norms")
+        return Outputs(tensors["logits"].float(), tensors["labels"].long(), None if norms is None else norms.float())
 
     def write_state(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()

@@ -5,19 +5,17 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hdge.config import ONE_LOGIT, SAMPLING, HdgeError, TrainConfig
-from hdge.data import MIRROR_CHANGES_IMAGE, SPLIT_SEED, Splits, add_noise, augment, augment_strongly, to_unit
+from hdge.data import MIRROR_CHANGES_IMAGE, Splits, augment, augment_strongly
+from hdge.evaluation import evaluate
 from hdge.lars import Lars
 from hdge.methods import STREAMS, Method, Stage, Step, View, build_method
 from hdge.models import build_network
 from hdge.ranks import gather_states, rank_of, sum_over_ranks
 from hdge.readings import log_q_y_given_x, of_label, prediction
-
-EVALUATION_BATCH = 500
 
 
 def pick_device() -> torch.device:
@@ -57,17 +55,6 @@ def learning_rate(config: TrainConfig, stage: Stage, step: int, steps_per_epoch:
         return stage.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / total))
     passed = sum(step >= milestone * steps_per_epoch for milestone in config.milestones)
     return stage.learning_rate * warmup * config.decay**passed
-
-
-@torch.inference_mode()
-def evaluate(
-    model: nn.Module, images: UInt8[Tensor, "n channels height width"], noise: float
-) -> Float[Tensor, "n classes"]:
-    """Logits of test images in float32, under the protocol's test-time noise, the same draw for every model."""
-    model.eval()
-    generator = torch.Generator(images.device).manual_seed(SPLIT_SEED)
-    batches = [model(add_noise(to_unit(batch), noise, generator)) for batch in images.split(EVALUATION_BATCH)]
-    return torch.cat(batches).float().cpu()
 
 
 class Objective(nn.Module):

@@ -20,9 +20,10 @@ from tqdm import tqdm
 from hdge.config import TrainConfig
 from hdge.data import Splits, load_evaluation_set, load_splits
 from hdge.divergence import Guard
+from hdge.evaluation import evaluate, gradient_norms
 from hdge.ranks import word_of_first_rank
 from hdge.runs import Outputs, RunFolder
-from hdge.trainer import Trainer, evaluate, pick_device
+from hdge.trainer import Trainer, pick_device
 
 # Steps between two occasions at which several ranks ask each other whether to save: often enough for any interval of
 # seconds, rare enough to cost nothing.
@@ -72,14 +73,18 @@ def train(
     if trainer.rank:
         return folder
 
+    outcome = "diverged" if diverged else "finished"
+    # Before anything is evaluated: what that costs is none of training's cost.
+    record = _record(trainer, splits, {name: len(part) for name, part in sets.items()}, outcome)
     folder.write_history(pd.DataFrame(trainer.history))
     folder.write_trajectory(trainer.trajectory)
     folder.write_weights(trainer.model.state_dict(), config)
     for name, part in sets.items():
-        logits = evaluate(trainer.model, part.images.to(device), config.noise)
-        folder.write_outputs(name, Outputs(logits, part.labels))
-    outcome = "diverged" if diverged else "finished"
-    folder.finish(_record(trainer, splits, {name: len(part) for name, part in sets.items()}, outcome))
+        images = part.images.to(device)
+        logits = evaluate(trainer.model, images, config.noise)
+        norms = None if name in ("train", "validation") else gradient_norms(trainer.model, images, config.noise)
+        folder.write_outputs(name, Outputs(logits, part.labels, norms))
+    folder.finish(record)
     return folder
 
 

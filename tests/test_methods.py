@@ -214,7 +214,8 @@ def explode(run: Trainer, monkeypatch, steps: set[int]) -> None:
 
 
 def test_a_divergence_is_rolled_back_recorded_and_survived(splits, monkeypatch):
-    run = Trainer(config("jem", epochs=25), splits, CPU)
+    # At this rate the network stands all but still: the one divergence is the one below, on every machine.
+    run = Trainer(config("jem", epochs=25, learning_rate=1e-8), splits, CPU)
     explode(run, monkeypatch, {103})
     guard, said = Guard(run), []
     while run.step < run.total_steps and not guard.gave_up:

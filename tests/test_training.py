@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from hdge import trainer, training
+from hdge import evaluation, trainer, training
 from hdge.config import HdgeError, TrainConfig
 from hdge.data import load_splits
 from hdge.methods import Stage
@@ -121,7 +121,11 @@ def test_outputs_are_the_stored_networks_logits(unbroken, tmp_path):
     stored = unbroken.outputs("test")
     assert stored.labels.equal(test.labels)
     # The same float32 network in another memory format: convolutions sum 576 products in another order.
-    torch.testing.assert_close(trainer.evaluate(model, test.images, SMALL.noise), stored.logits, rtol=1e-4, atol=1e-4)
+    logits = evaluation.evaluate(model, test.images, SMALL.noise)
+    torch.testing.assert_close(logits, stored.logits, rtol=1e-4, atol=1e-4)
+    norms = evaluation.gradient_norms(model, test.images, SMALL.noise)
+    torch.testing.assert_close(norms, stored.gradient_norms, rtol=1e-3, atol=1e-4)
+    assert unbroken.outputs("validation").gradient_norms is None
 
 
 def test_both_methods_start_from_the_same_weights_and_see_the_same_images(tmp_path, monkeypatch):
