@@ -10,7 +10,7 @@ from hdge.profiles import load_profile
 from hdge.notebooks import imported_modules
 
 profile = load_profile(config.get("profile", "digits"))
-wanted = profile.wanted(str(config["only"]).split("+") if config.get("only") else ())
+only = str(config["only"]).split("+") if config.get("only") else ()
 PYTHON = shlex.quote(sys.executable)
 NOTEBOOKS = HOME / "notebooks"
 RUNS = f"papermill_runs/{profile.name}/runs"
@@ -19,24 +19,37 @@ FIGURES = f"figures/{profile.name}"
 
 # What each notebook draws: a picture and its table for every name, and one table of comparisons and verdicts.
 DRAWN = {
-    "00_tour": ["00_tour_density"],
-    "02_ood": ["02_ood_auroc", "02_ood_histograms"],
-    "03_calibration": ["03_calibration_ece", "03_calibration_reliability"],
-    "04_classification": [f"04_classification_{name}" for name in ("accuracy", "confusion", "cost", "learning")],
-    "07_approximation": ["07_approximation_gradient", "07_approximation_partition"],
+    "00_tour": ["density"],
+    "02_ood": ["auroc", "histograms", "posthoc"],
+    "03_calibration": ["ece", "reliability", "scaled"],
+    "04_classification": ["accuracy", "confusion", "cost", "learning"],
+    "05_generation": ["chains", "samples", "scores"],
+    "06_robustness": ["curves", "gap"],
+    "07_approximation": ["gradient", "partition", "size"],
+    "08_paper_vs_code": ["effects"],
+    "09_verdict": ["alpha", "claims"],
 }
 WITHOUT_RUNS = ["00_tour"]
+WITH_VARIANTS = ["07_approximation", "08_paper_vs_code", "09_verdict"]
+if not profile.variants:  # nothing to set beside the methods
+    del DRAWN["08_paper_vs_code"]
+    DRAWN["07_approximation"].remove("size")
 
 
 def drawn(notebook):
-    pairs = [f"{FIGURES}/{name}.{kind}" for name in DRAWN[notebook] for kind in ("svg", "csv")]
-    return pairs if notebook in WITHOUT_RUNS else [*pairs, f"{FIGURES}/{notebook}_verdict.csv"]
+    pairs = [f"{FIGURES}/{notebook}_{name}.{kind}" for name in DRAWN[notebook] for kind in ("svg", "csv")]
+    verdict = f"{FIGURES}/{notebook}.csv" if notebook == "09_verdict" else f"{FIGURES}/{notebook}_verdict.csv"
+    return pairs if notebook in WITHOUT_RUNS else [*pairs, verdict]
 
 
-def record(method, seed):
+def record(row, seed):
     """A run's last file; of a run that the repository keeps, whatever its age beside the code's."""
-    kept = profile.kept_record(method, seed)
-    return ancient(str(kept)) if kept else f"{RUNS}/{method}-seed{seed}/record.json"
+    kept = profile.kept_record(row, seed)
+    return ancient(str(kept)) if kept else f"{RUNS}/{row}-seed{seed}/record.json"
+
+
+def records(variants):
+    return [record(row, seed) for row, seed in profile.wanted(only, variants)]
 
 
 def parameters(**extra):
@@ -51,7 +64,7 @@ rule all:
 rule runs:
     """Only the training, for a machine that is better at that."""
     input:
-        [record(method, seed) for method, seed in wanted],
+        records(variants=True),
 
 
 rule train:
@@ -60,13 +73,13 @@ rule train:
         NOTEBOOKS / "01_training.ipynb",
         imported_modules(HOME / "hdge" / "training.py"),
     output:
-        f"{RUNS}/{{method}}-seed{{seed}}/record.json",
+        f"{RUNS}/{{row}}-seed{{seed}}/record.json",
     log:
-        notebook=f"{EXECUTED}/01_training-{{method}}-seed{{seed}}.ipynb",
+        notebook=f"{EXECUTED}/01_training-{{row}}-seed{{seed}}.ipynb",
     params:
         # Only what determines the run, so that a changed setting retrains just what it touches.
-        config=lambda wildcards: profile.config(wildcards.method, int(wildcards.seed)).to_json(),
-        given=lambda wildcards: parameters(method=wildcards.method, seed=int(wildcards.seed)),
+        config=lambda wildcards: profile.config(wildcards.row, int(wildcards.seed)).to_json(),
+        given=lambda wildcards: parameters(method=wildcards.row, seed=int(wildcards.seed)),
     # One, however many cores there are: a run's last bits depend on how many threads share its sums.
     threads: 1
     shell:
@@ -81,7 +94,7 @@ for notebook in DRAWN:
         input:
             NOTEBOOKS / f"{notebook}.ipynb",
             imported_modules(NOTEBOOKS / f"{notebook}.ipynb"),
-            [] if notebook in WITHOUT_RUNS else [record(method, seed) for method, seed in wanted],
+            [] if notebook in WITHOUT_RUNS else records(notebook in WITH_VARIANTS),
         output:
             drawn(notebook),
         log:

@@ -23,6 +23,8 @@ Norm = Literal["none", "batch"]
 Augmentation = Literal["jem", "simclr"]
 Initialization = Literal["pytorch", "zero_residual"]
 Normalize = Literal["l2", "softmax", "none"]
+Energy = Literal["selected", "masked"]
+QueueStart = Literal["empty", "noise"]
 Optimizer = Literal["adam", "sgd", "lars"]
 Schedule = Literal["steps", "one_cycle"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -73,6 +75,9 @@ class TrainConfig:
         temperature: t of the contrastive term.
         queue_size: K, past logits that serve as negatives.
         normalize: normalisation of logits in the contrastive term.
+        energy: of a pair of image and class: its logit is "selected", or, as in the released code, the others "masked".
+        queue_start: "empty", or "noise" that counts as past images, as in the released code.
+        forward_passes: through the network in one step of HDGE: 1, or 2 as in the released code, one for each term.
         optimizer: "adam" (betas 0.9, 0.999), "sgd" (Nesterov momentum 0.9) or "lars" (momentum 0.9).
         learning_rate: peak learning rate.
         weight_decay: L2 penalty.
@@ -122,6 +127,9 @@ class TrainConfig:
     temperature: float = 0.1
     queue_size: int = 65536
     normalize: Normalize = "l2"
+    energy: Energy = "selected"
+    queue_start: QueueStart = "empty"
+    forward_passes: int = 1
     optimizer: Optimizer = "adam"
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
@@ -169,6 +177,7 @@ class TrainConfig:
             self._bound(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         for name in ("alpha", "sgld_restart", "attack_radius"):
             self._bound(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        self._bound("forward_passes", self.forward_passes in (1, 2), "1 or 2")
         self._bound("decay", 0 < self.decay <= 1, "in (0, 1]")
         self._bound("milestones", list(self.milestones) == sorted(set(self.milestones)), "in rising order")
         self._suit_the_method()

@@ -4,11 +4,32 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from hdge.config import HdgeError
 from hdge.data import SPLIT_SEED, add_noise, to_unit
+from hdge.models import build_network
 from hdge.readings import log_q_x
+from hdge.runs import Run
 from hdge.sgld import frozen
 
 EVALUATION_BATCH = 500
+
+
+def load_network(run: Run, shape: tuple[int, ...]) -> nn.Module:
+    """A run's trained network, in evaluation mode on the processor.
+
+    Args:
+        run: a finished run.
+        shape: of an image, (channels, height, width).
+
+    Raises:
+        HdgeError: a kept run, which has no weights.
+    """
+    if not (run.folder.path / "weights.safetensors").exists():
+        raise HdgeError(f"{run.folder.path} has no weights; train the run to have them.")
+    record = run.folder.record()
+    model = build_network(run.config, len(record["data"]["classes"]), shape)
+    model.load_state_dict(run.folder.weights())
+    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 @torch.inference_mode()

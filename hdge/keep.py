@@ -37,7 +37,9 @@ def keep(run: Run, profile: Profile) -> RunFolder:
         files[name] = safetensors.torch.save(tensors)
     for name, content in files.items():
         atomic_write(kept.path / name, content)
-    kept.finish({**record, "kept": "logits in float16, without weights"})
+    for path in sorted((run.folder.path / "measured").glob("*.safetensors")):
+        atomic_write(kept.path / "measured" / path.name, path.read_bytes())
+    kept.finish({**record, "kept": "logits in float16, without weights", "weights": run.folder.weights_digest()})
     return kept
 
 

@@ -81,14 +81,26 @@ class Hdge(Method):
     ) -> None:
         super().__init__(config)
         self.queue = LogitQueue(
-            num_classes, config.queue_size, config.temperature, config.normalize,
+            num_classes, config.queue_size, config.temperature, config.normalize, config.queue_start,
             training_images=training_images, group=group,
         )  # fmt: skip
 
     def forward(self, model: nn.Module, view: View, labels: Tensor) -> Step:
-        logits = model(view()).float()
+        images = view()
+        logits = model(images).float()
         terms = hybrid_terms(logits, labels, self.queue)
+        again = model(images).float() if self.config.forward_passes == 2 else logits
+        if self.config.energy == "masked" or again is not logits:
+            terms = terms._replace(generative=self._as_released(again, labels))
         return Step(terms.weighed(self.config.alpha), logits, self.recorded(terms, logits, labels))
+
+    def _as_released(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The generative term where the study asks what the released code's departures from Algorithm 1 do."""
+        from hdge.published import Variant, published_nll
+
+        variant: Variant = "released_code" if self.config.energy == "masked" else "figure"
+        past, t = self.queue.filled(), self.config.temperature
+        return published_nll(logits, labels, past, t, self.config.normalize, variant)
 
     def recorded(self, terms: HybridTerms, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():  # how hard the generative term still pulls at an image's own logit

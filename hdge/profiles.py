@@ -5,7 +5,7 @@ Free of PyTorch, like the configs they are made of.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Profile:
         settings: :class:`TrainConfig` values that all methods share.
         methods: for each method, the values that are its own. Two of them are no settings: "seeds", for a method too
             dear for all, and "optional", for one that is trained only when asked for by name.
+        variants: rows of their own name that change some settings of a method's row, which they name by "method":
+            notebooks 07 to 09 compare them with it. They are trained with the methods.
     """
 
     name: str
@@ -37,36 +39,42 @@ class Profile:
     seeds: tuple[int, ...]
     settings: dict[str, Any]
     methods: dict[str, dict[str, Any]]
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def config(self, method: str, seed: int, **overrides: Any) -> TrainConfig:
-        """The config of one run; overrides win over the profile."""
+    def config(self, row: str, seed: int, **overrides: Any) -> TrainConfig:
+        """The config of one run of a method or a variant; overrides win over the profile."""
+        refuse_unknown("method", row, self.methods | self.variants)
+        own = self.variants.get(row, {})
+        method = own.get("method", row)
         refuse_unknown("method", method, self.methods)
-        own = {name: value for name, value in self.methods[method].items() if name not in ("seeds", "optional")}
-        values = {**self.settings, **own, **overrides, "method": method, "seed": seed}
-        return parse_config(values)
+        values = {**self.settings, **self.methods[method], **own, **overrides, "method": method, "seed": seed}
+        return parse_config({name: value for name, value in values.items() if name not in ("seeds", "optional")})
 
-    def runs(self) -> list[tuple[str, int]]:
-        """Every (method, seed) of the profile, methods in the profile's order, optional ones included."""
-        return [(method, seed) for method, own in self.methods.items() for seed in own.get("seeds", self.seeds)]
+    def runs(self, variants: bool = False) -> list[tuple[str, int]]:
+        """Every (row, seed) of the profile's methods in its order, optional ones included, and of its variants."""
+        rows = self.methods | (self.variants if variants else {})
+        return [(row, seed) for row, own in rows.items() for seed in own.get("seeds", self.seeds)]
 
-    def kept_record(self, method: str, seed: int) -> Path | None:
+    def kept_record(self, row: str, seed: int) -> Path | None:
         """The record of a run that the repository keeps, if it is of the run that the profile now asks for."""
-        path = kept_folder(self.name, method, seed) / "record.json"
+        path = kept_folder(self.name, row, seed) / "record.json"
         if not path.exists():
             return None
         recorded = json.loads(path.read_text())["config"]
-        return path if self.config(method, seed).is_recorded_as(recorded) else None
+        return path if self.config(row, seed).is_recorded_as(recorded) else None
 
-    def wanted(self, only: Sequence[str] = ()) -> list[tuple[str, int]]:
-        """The runs that figures are to be drawn from: kept ones, and those of the methods asked for.
+    def wanted(self, only: Sequence[str] = (), variants: bool = False) -> list[tuple[str, int]]:
+        """The runs that figures are to be drawn from: kept ones, and those of the rows asked for.
 
         Args:
-            only: methods to train; empty for all that are not optional.
+            only: methods and variants to train; empty for all that are not optional.
+            variants: whether variants are drawn from, too.
         """
-        for method in only:
-            refuse_unknown("method", method, self.methods)
-        chosen = only or [method for method, own in self.methods.items() if not own.get("optional")]
-        return [(m, s) for m, s in self.runs() if m in chosen or self.kept_record(m, s) is not None]
+        rows = self.methods | self.variants
+        for row in only:
+            refuse_unknown("method", row, rows)
+        chosen = only or [row for row, own in rows.items() if not own.get("optional")]
+        return [(r, s) for r, s in self.runs(variants) if r in chosen or self.kept_record(r, s) is not None]
 
 
 def load_profile(name: str, folder: Path = HOME / "profiles") -> Profile:
@@ -78,10 +86,11 @@ def load_profile(name: str, folder: Path = HOME / "profiles") -> Profile:
     refuse_unknown("profile", name, sorted(path.stem for path in folder.glob("*.yaml")))
     values = yaml.safe_load((folder / f"{name}.yaml").read_text())
     expected = {"scale", "seeds", "settings", "methods"}
-    if not isinstance(values, dict) or set(values) != expected:
-        raise HdgeError(f"profile {name!r} must hold exactly {', '.join(sorted(expected))}.")
+    if not isinstance(values, dict) or set(values) - {"variants"} != expected:
+        raise HdgeError(f"profile {name!r} must hold exactly {', '.join(sorted(expected))}, and variants if it has any.")
     methods = {method: own or {} for method, own in values["methods"].items()}
-    profile = Profile(name, values["scale"], tuple(values["seeds"]), values["settings"], methods)
-    for method, seed in profile.runs():
-        profile.config(method, seed)
+    variants = values.get("variants", {})
+    profile = Profile(name, values["scale"], tuple(values["seeds"]), values["settings"], methods, variants)
+    for row, seed in profile.runs(variants=True):
+        profile.config(row, seed)
     return profile

@@ -10,17 +10,19 @@
         outputs/<set>.safetensors   logits (N, C) float32 and labels (N,) int64 of each evaluation set; of test
                                     images the gradient norms (N,) of log q(x) as well
         trajectory.safetensors      logits (epochs, N, C) float16 of the validation images after every epoch
+        measured/<name>.safetensors what notebooks 05 and 06 measured on the network: samples, attacks
         record.json            written last: config, data, cost, versions, and the SHA-256 of every other file
 
 Nothing here can run code when it is read: safetensors, JSON, CSV, and a state loaded with ``weights_only=True``.
 """
 
 import hashlib
+import inspect
 import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,42 @@ class RunFolder:
         norms = tensors.get("gradient_norms")
         return Outputs(tensors["logits"].float(), tensors["labels"].long(), None if norms is None else norms.float())
 
+    def weights_digest(self) -> str:
+        """Fingerprint of the trained weights; of a kept run, of those it had."""
+        record = self.record()
+        return record.get("weights") or record["files"]["weights.safetensors"]
+
+    def measured(
+        self, name: str, protocol: Mapping[str, Any], measure: Callable[[], Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """What was measured on the trained network by a protocol: read from ``measured/<name>.safetensors``, or measured.
+
+        It is measured anew if weights or protocol are others than those of the file, or, but for a kept run, the module
+        that measures has been edited since.
+
+        Args:
+            name: of the file.
+            protocol: everything that determines the outcome besides the weights: plain values.
+            measure: gives tensors by name.
+
+        Raises:
+            HdgeError: a kept run, which has no weights, and no such measurement.
+        """
+        path, kept = self.path / "measured" / f"{name}.safetensors", "weights" in self.record()
+        asked = {"protocol": json.loads(json.dumps(dict(protocol))), "weights": self.weights_digest()}
+        code = hashlib.sha256(Path(inspect.getfile(measure)).read_bytes()).hexdigest()
+        if path.exists():
+            with safetensors.safe_open(path, "pt") as file:
+                stored = json.loads(file.metadata()["measured"])
+                if asked.items() <= stored.items() and (kept or stored["code"] == code):
+                    return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118: no mapping
+        if kept:
+            raise HdgeError(f"{self.path} has no weights, and no {name} by this protocol; train the run to measure it.")
+        tensors = {key: tensor.contiguous() for key, tensor in measure().items()}
+        metadata = {"measured": json.dumps({**asked, "code": code}, sort_keys=True)}
+        atomic_write(path, safetensors.torch.save(tensors, metadata))
+        return tensors
+
     def write_state(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -175,7 +213,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run of a profile, as the evaluation notebooks see it."""
+    """A finished run of a profile, as the evaluation notebooks see it: its method is the name of its row."""
 
     method: str
     seed: int
@@ -183,17 +221,20 @@ class Run:
     config: TrainConfig
 
 
-def finished_runs(profile: Profile, root: str | Path = "", kept: bool = True) -> tuple[list[Run], list[str]]:
+def finished_runs(
+    profile: Profile, root: str | Path = "", kept: bool = True, variants: bool = False
+) -> tuple[list[Run], list[str]]:
     """A profile's finished runs, and one sentence for each run that is missing or was trained otherwise.
 
     Args:
         profile: which runs.
         root: holds papermill_runs/.
         kept: whether a run that the repository keeps stands in for one that is not there.
+        variants: whether runs of the profile's variants are wanted, too.
     """
     runs, missing = [], []
-    for method, seed in profile.runs():
-        own_choice = profile.methods[method].get("optional")
+    for method, seed in profile.runs(variants):
+        own_choice = (profile.methods | profile.variants)[method].get("optional")
         folder, config = RunFolder.of(profile.name, method, seed, root), profile.config(method, seed)
         if kept and not folder.holds(config) and profile.kept_record(method, seed):
             folder = RunFolder.kept(profile.name, method, seed)
