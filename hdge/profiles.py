@@ -87,7 +87,7 @@ def load_profile(name: str, folder: Path = HOME / "profiles") -> Profile:
     values = yaml.safe_load((folder / f"{name}.yaml").read_text())
     expected = {"scale", "seeds", "settings", "methods"}
     if not isinstance(values, dict) or set(values) - {"variants"} != expected:
-        raise HdgeError(f"profile {name!r} must hold exactly {', '.join(sorted(expected))}, and variants if it has any.")
+        raise HdgeError(f"profile {name!r} must hold {', '.join(sorted(expected))}, and at most variants besides.")
     methods = {method: own or {} for method, own in values["methods"].items()}
     variants = values.get("variants", {})
     profile = Profile(name, values["scale"], tuple(values["seeds"]), values["settings"], methods, variants)

@@ -152,10 +152,10 @@ class RunFolder:
     def measured(
         self, name: str, protocol: Mapping[str, Any], measure: Callable[[], Mapping[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """What was measured on the trained network by a protocol: read from ``measured/<name>.safetensors``, or measured.
+        """What was measured on the trained network by a protocol, from ``measured/<name>.safetensors`` or anew.
 
-        It is measured anew if weights or protocol are others than those of the file, or, but for a kept run, the module
-        that measures has been edited since.
+        It is measured anew if weights or protocol are others than the file's, or, but for a kept run, the module that
+        measures has been edited since.
 
         Args:
             name: of the file.
@@ -171,8 +171,8 @@ class RunFolder:
         if path.exists():
             with safetensors.safe_open(path, "pt") as file:
                 stored = json.loads(file.metadata()["measured"])
-                if asked.items() <= stored.items() and (kept or stored["code"] == code):
-                    return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118: no mapping
+            if asked.items() <= stored.items() and (kept or stored["code"] == code):
+                return safetensors.torch.load_file(path)
         if kept:
             raise HdgeError(f"{self.path} has no weights, and no {name} by this protocol; train the run to measure it.")
         tensors = {key: tensor.contiguous() for key, tensor in measure().items()}

@@ -24,6 +24,7 @@ def profile(tmp_path, monkeypatch):
     folder, config = RunFolder.of("small", "hdge", 0), made.config("hdge", 0)
     folder.write_config(config)
     folder.write_trajectory([torch.randn(20, 10, generator=generator)])
+    folder.write_weights({"weight": torch.zeros(2)}, config)
     (folder.path / "history.csv").write_text("epoch\n1\n")
     for name in SETS:
         logits = 5 * torch.randn(400, 10, generator=generator)
@@ -76,3 +77,35 @@ def test_every_kept_run_of_the_repository_is_one_that_its_profile_asks_for():
     for path in profiles.HOME.glob("papermill_runs/*/kept/*/record.json"):
         method, _, seed = path.parent.name.rpartition("-seed")
         assert load_profile(path.parts[-4]).kept_record(method, int(seed)) == path
+
+
+def test_a_measurement_is_taken_once_a_protocol_and_kept_with_its_run(profile):
+    [run], _ = finished_runs(profile)
+    taken = []
+
+    def measure():
+        taken.append(1)
+        return {"values": torch.arange(3.0)}
+
+    for protocol, times in (({"steps": 5}, 1), ({"steps": 5}, 1), ({"steps": 6}, 2)):
+        assert run.folder.measured("attacks", protocol, measure)["values"].equal(torch.arange(3.0))
+        assert len(taken) == times
+    run.folder.write_weights({"weight": torch.ones(2)}, run.config)
+    run.folder.finish({"config": json.loads(run.config.to_json())})
+    run.folder.measured("attacks", {"steps": 6}, measure)
+    assert len(taken) == 3  # the weights are others
+    kept = keep.keep(run, profile)
+    assert kept.measured("attacks", {"steps": 6}, measure)["values"].equal(torch.arange(3.0))
+    assert len(taken) == 3
+    with pytest.raises(HdgeError, match="has no weights, and no attacks by this protocol; train the run"):
+        kept.measured("attacks", {"steps": 7}, measure)
+
+
+def test_variants_change_a_methods_row_and_are_drawn_from_only_where_asked_for(profile):
+    profile.variants["hdge_small"] = {"method": "hdge", "queue_size": 5}
+    assert profile.config("hdge_small", 0).method == "hdge"
+    assert profile.config("hdge_small", 0).queue_size == 5
+    assert ("hdge_small", 0) not in profile.runs() + profile.wanted()
+    assert ("hdge_small", 0) in profile.wanted(variants=True)
+    assert any("hdge_small, seed 0" in sentence for sentence in finished_runs(profile, variants=True)[1])
+    assert not any("hdge_small" in sentence for sentence in finished_runs(profile)[1])
