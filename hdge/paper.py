@@ -6,7 +6,9 @@ The rule was written before any number of this study was seen. A claim that one 
 * ``not reproduced`` if it lies wholly on the other side,
 * ``inconclusive`` otherwise, and always below three seeds: one run cannot tell a method from the luck of a seed.
 
-A verdict speaks of the scale it was measured at, which is named beside it, and of no other.
+A claim that two methods are alike is reproduced if the interval lies within a margin named in the claim, and not
+reproduced if it lies wholly beyond it. Claims of several comparisons are judged in :mod:`hdge.claims`. A verdict speaks
+of the scale it was measured at, which is named beside it, and of no other.
 """
 
 from importlib import resources
@@ -14,11 +16,11 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from hdge.evaluators.intervals import differences, student_interval
+from hdge.evaluators.intervals import differences, student_interval, student_p
 
 LEAST_SEEDS = 3
 
-Better = Literal["higher", "lower"]
+Better = Literal["higher", "lower", "alike"]
 
 
 class Verdict(NamedTuple):
@@ -39,23 +41,29 @@ def reported() -> pd.DataFrame:
         return pd.read_csv(file)
 
 
-def judge(low: float, high: float, seeds: int, better: Better) -> Verdict:
+def judge(low: float, high: float, seeds: int, better: Better, margin: float = 0.0) -> Verdict:
     """The rule, applied to the interval of a difference (method minus baseline).
 
     Args:
         low: lower limit of the 95 % interval over seeds; not a number below two seeds.
         high: its upper limit.
         seeds: how many seeds the interval rests on.
-        better: whether the claim is that the method's value is higher or lower.
+        better: whether the claim is that the method's value is higher, lower, or alike.
+        margin: of a claim that values are alike: the largest difference that still is.
     """
     if seeds < LEAST_SEEDS:
         return Verdict("inconclusive", f"{seeds} seed{'s' * (seeds != 1)}; the rule needs {LEAST_SEEDS}")
-    claimed, contrary = (low > 0, high < 0) if better == "higher" else (high < 0, low > 0)
+    if better == "alike":
+        claimed, contrary = -margin < low and high < margin, low > margin or high < -margin
+        side, other, neither = f"within ±{margin:g}", f"beyond ±{margin:g}", f"reaches across ±{margin:g}"
+    else:
+        claimed, contrary = (low > 0, high < 0) if better == "higher" else (high < 0, low > 0)
+        side, other, neither = "on the claimed side of 0", "on the other side of 0", "holds 0"
     if claimed:
-        return Verdict("reproduced", "the interval lies on the claimed side of 0")
+        return Verdict("reproduced", f"the interval lies {side}")
     if contrary:
-        return Verdict("not reproduced", "the interval lies on the other side of 0")
-    return Verdict("inconclusive", "the interval holds 0")
+        return Verdict("not reproduced", f"the interval lies {other}")
+    return Verdict("inconclusive", f"the interval {neither}")
 
 
 def compare(
@@ -65,6 +73,7 @@ def compare(
     better: Better,
     method: str = "hdge",
     baseline: str = "cross_entropy",
+    margin: float = 0.0,
 ) -> pd.DataFrame:
     """A method beside its baseline, their difference over seeds, and the verdict on "the method is better".
 
@@ -75,11 +84,12 @@ def compare(
         better: the direction of the claim.
         method: the method that the claim speaks for.
         baseline: the method it is compared with.
+        margin: of a claim that the two are alike.
 
     Returns:
         One row a combination of the keys: keys, metric, better, how many test images (n, or n_in and n_out),
-        seeds, the two methods' means (named by the methods), difference, low, high (95 % Student interval over
-        seeds), verdict, reason.
+        seeds, baseline and method with their means (baseline_mean, method_mean) over the seeds that both have,
+        difference, low, high (95 % Student interval over seeds), p (two-sided, of no difference), verdict, reason.
     """
     rows = []
     for group, part in differences(table, value, keys, method, baseline).groupby(keys, sort=False):
@@ -90,8 +100,10 @@ def compare(
         counts = {column: paired[column].iloc[0] for column in ("n", "n_in", "n_out") if column in table}
         rows.append(
             {**names, "metric": value, "better": better, **counts, "seeds": len(part),
-             baseline: means[baseline], method: means[method],
+             "baseline": baseline, "method": method,
+             "baseline_mean": means[baseline], "method_mean": means[method],
              "difference": part["difference"].mean(), "low": low, "high": high,
-             **judge(low, high, len(part), better)._asdict()}
+             "p": student_p(part["difference"].tolist()),
+             **judge(low, high, len(part), better, margin)._asdict()}
         )  # fmt: skip
     return pd.DataFrame(rows)

@@ -10,6 +10,7 @@ from scipy import stats
 
 from hdge import paper
 from hdge.evaluators import calibration, intervals, ood
+from hdge.runs import Outputs
 from tests.reference import formulas
 
 scores = st.lists(st.integers(-5, 5).map(float) | st.floats(-1e4, 1e4), min_size=1, max_size=12)
@@ -44,6 +45,26 @@ def test_auroc_of_two_gaussians_is_the_closed_form():
     truth = stats.norm.cdf(1 / math.sqrt(2))
     # The standard error of AUROC is at most sqrt(A (1 - A) / min(n, m)) = 0.003; four of them.
     assert ood.auroc(inside, outside) == pytest.approx(truth, abs=0.012)
+
+
+@given(scores, scores)
+@settings(deadline=None)
+def test_average_precision_and_false_positives_equal_their_loops(inside, outside):
+    expected = formulas.average_precision(inside, outside)
+    assert ood.average_precision(inside, outside) == pytest.approx(expected, abs=1e-12)
+    assert ood.false_positive_rate(inside, outside, 0.95) == formulas.false_positive_rate(inside, outside, 95)
+
+
+def test_no_score_sees_labels():
+    generator = torch.Generator().manual_seed(0)
+    logits, norms = torch.randn(9, 4, generator=generator), torch.rand(9, generator=generator)
+    one = ood.scores_of(Outputs(logits, torch.zeros(9, dtype=torch.int64), norms))
+    other = ood.scores_of(Outputs(logits, torch.arange(9) % 4, norms))
+    assert list(one) == list(other) == list(ood.SCORES)
+    for name in one:
+        assert (one[name] == other[name]).all()
+    single = ood.scores_of(Outputs(logits[:, :1], torch.zeros(9, dtype=torch.int64)))
+    assert list(single) == ["log q(x)"]
 
 
 def test_bootstrap_replicates_are_aurocs_of_resamples():
@@ -81,6 +102,38 @@ def test_ece_equals_the_loop(images, bins):
         return
     expected = formulas.expected_calibration_error(confidences.tolist(), right, bins)
     assert calibration.expected_calibration_error(logits, labels, bins) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.floats(0.5, 1), st.booleans()), min_size=1, max_size=40), st.integers(1, 25))
+@settings(deadline=None)
+def test_maximum_and_adaptive_errors_equal_their_loops(images, bins):
+    logits = logits_of([c for c, _ in images])
+    labels = torch.tensor([0 if right else 1 for _, right in images])
+    confidences, right = calibration.confidence(logits).tolist(), (calibration.prediction(logits) == labels).tolist()
+    expected = formulas.adaptive_calibration_error(confidences, right, bins)
+    assert calibration.adaptive_calibration_error(logits, labels, bins) == pytest.approx(expected, abs=1e-12)
+    worst = calibration.maximum_calibration_error(logits, labels, bins)
+    table = calibration.reliability_bins(logits, labels, bins)
+    gaps = [abs(row.accuracy - row.confidence) for row in table.itertuples() if row.count]
+    assert worst == pytest.approx(max(gaps), abs=1e-12)
+    assert worst >= calibration.expected_calibration_error(logits, labels, bins) - 1e-12
+
+
+def test_brier_score_of_certainty_and_of_ignorance():
+    sure = torch.tensor([[1e4, 0.0], [1e4, 0.0]])
+    assert calibration.brier_score(sure, torch.tensor([0, 0])) == 0
+    assert calibration.brier_score(sure, torch.tensor([0, 1])) == 1  # one image wrong: (1 + 1) / 2
+    assert calibration.brier_score(torch.zeros(3, 4), torch.tensor([0, 1, 2])) == pytest.approx(0.75)
+
+
+def test_fitted_temperature_finds_the_one_that_labels_were_drawn_at():
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(20_000, 5, generator=generator, dtype=torch.float64)
+    labels = torch.multinomial(torch.softmax(logits / 2.0, dim=1), 1, generator=generator).squeeze(1)
+    found = calibration.fitted_temperature(logits, labels)
+    # The information on log T is the mean variance of f/T under q, about 1 here: a standard error of 1/sqrt(n) = 0.7 %.
+    assert found == pytest.approx(2.0, rel=0.035)
+    assert calibration.fitted_temperature(7 * logits, labels) == pytest.approx(7 * found, rel=1e-3)
 
 
 def test_ece_keeps_its_last_bin():
@@ -127,6 +180,37 @@ def test_student_interval_is_the_textbooks():
     assert all(math.isnan(limit) for limit in intervals.student_interval([1.0]))
 
 
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=6))
+@settings(deadline=None)
+def test_a_p_value_below_five_percent_is_an_interval_without_zero(values):
+    low, high = intervals.student_interval(values)
+    p = intervals.student_p(values)
+    if abs(p - 0.05) > 1e-9 and np.ptp(values) > 1e-6:
+        assert (p < 0.05) == (low > 0 or high < 0)
+
+
+def test_holm_is_the_textbooks():
+    assert intervals.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert intervals.holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_never_lowers_and_never_reorders(p_values):
+    adjusted = intervals.holm(p_values)
+    order = np.argsort(p_values, kind="stable")
+    assert all(own <= corrected <= 1 for own, corrected in zip(p_values, adjusted, strict=True))
+    assert (np.diff(np.array(adjusted)[order]) >= 0).all()
+    assert min(adjusted) == pytest.approx(min(1.0, len(p_values) * min(p_values)))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(-0.005, 0.009, "reproduced"), (0.011, 0.02, "not reproduced"), (-0.02, 0.0, "inconclusive")],
+)
+def test_likeness_is_an_interval_within_its_margin(low, high, verdict):
+    assert paper.judge(low, high, 3, "alike", margin=0.01).verdict == verdict
+
+
 def seeds_table(**values: list[float]) -> pd.DataFrame:
     rows = [
         {"method": method, "seed": seed, "split": "test", "accuracy": value}
@@ -150,13 +234,14 @@ def test_verdict_follows_the_interval_of_the_difference(hdge, better, verdict):
     [row] = paper.compare(table, "accuracy", ["split"], better).to_dict("records")
     assert row["verdict"] == verdict
     assert row["seeds"] == len(hdge)
-    assert row["difference"] == pytest.approx(row["hdge"] - row["cross_entropy"])
+    assert (row["method"], row["baseline"]) == ("hdge", "cross_entropy")
+    assert row["difference"] == pytest.approx(row["method_mean"] - row["baseline_mean"])
 
 
 def test_seeds_that_only_one_method_has_are_left_out():
     table = seeds_table(cross_entropy=[0.8, 0.9], hdge=[0.7, 0.7, 0.1])
     [row] = paper.compare(table, "accuracy", ["split"], "higher").to_dict("records")
-    assert (row["seeds"], row["hdge"]) == (2, pytest.approx(0.7))
+    assert (row["seeds"], row["method_mean"]) == (2, pytest.approx(0.7))
     assert "2 seeds; the rule needs 3" in row["reason"]
 
 

@@ -15,6 +15,7 @@ from hdge.divergence import Guard
 from hdge.lars import Lars
 from hdge.losses import hybrid_terms
 from hdge.models import ResNet50, build_network
+from hdge.published import published_nll
 from hdge.readings import log_q_x
 from hdge.runs import RunFolder
 from hdge.trainer import DivergedError, Trainer
@@ -67,6 +68,27 @@ def test_every_method_trains_and_stores_finite_logits(method, tmp_path, splits):
     expected = sampled if "jem" in method or "igebm" in method else forward.get(method, 1)
     assert record["cost"]["forward_passes_per_step"] == pytest.approx(expected)
     assert record["cost"]["backward_passes_per_step"] == pytest.approx(1 if expected == 1.5 else expected)
+
+
+@pytest.mark.parametrize("energy", ["selected", "masked"])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_hdge_with_the_released_codes_departures_minimises_their_equation(energy, passes):
+    images, labels = drawn_batch()
+    model, seen = Fixed(), []
+    model.register_forward_hook(lambda *_: seen.append(1))
+    settings = {"energy": energy, "forward_passes": passes, "queue_start": "noise", "queue_size": 50}
+    torch.manual_seed(0)
+    objective = methods.build_method(config("hdge", **settings), model, 3, (1, 2, 2), 1000)
+    assert len(objective.queue) == 50  # noise counts as past images
+    step = objective(model, lambda: images, labels)
+    assert len(seen) == passes
+    logits, past = model(images).float(), objective.queue.filled()
+    variant = "released_code" if energy == "masked" else "figure"
+    generative = published_nll(logits, labels, past, objective.queue.temperature, "l2", variant)
+    # float32: sums of 51 exponentials of scores up to 10, some tens of roundings of 6e-8.
+    torch.testing.assert_close(
+        step.loss, 0.5 * F.cross_entropy(logits, labels) + 0.5 * generative, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_contrastive_losses_equal_the_papers_loops():

@@ -1,11 +1,13 @@
 """Calibration: does a confidence of 80 % mean right in 80 % of cases?"""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
+from scipy import optimize
 from torch import Tensor
 
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, percentile_interval
@@ -77,6 +79,78 @@ def _gap(index: np.ndarray, excess: np.ndarray, bins: int) -> float:
     return float(np.abs(np.bincount(index, excess, bins)).sum() / len(index))
 
 
+def maximum_calibration_error(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], bins: int = BINS) -> float:
+    r"""Largest gap between accuracy and confidence over the bins that hold images.
+
+    .. math:: \mathrm{MCE} = \max_{m : |B_m| > 0} \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|
+
+    A bin of one image counts as much as one of a thousand, so it is noisy wherever some bins are nearly empty.
+
+    Returns:
+        In [0, 1].
+
+    Source: Naeini et al. 2015.
+    """
+    table = reliability_bins(logits, labels, bins)
+    return float((table["accuracy"] - table["confidence"]).abs().max())
+
+
+def adaptive_calibration_error(
+    logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], bins: int = BINS
+) -> float:
+    r"""Gap between accuracy and confidence, averaged over bins of equally many images in order of confidence.
+
+    .. math:: \mathrm{ACE} = \frac1M \sum_{m=1}^{M} \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|
+
+    Bins differ by at most one image, and with fewer images than bins each image is its own. The sum is weighed by the
+    bins' true sizes, which is the mean where they agree. Ties in confidence stay in the order of the test set.
+
+    Returns:
+        In [0, 1].
+
+    Source: Nguyen & O'Connor 2015; Nixon et al. 2019, for the predicted class.
+    """
+    sure = confidence(logits.double()).numpy()
+    excess = (sure - (prediction(logits) == labels).double().numpy())[np.argsort(sure, kind="stable")]
+    return float(sum(abs(part.sum()) for part in np.array_split(excess, bins)) / len(excess))
+
+
+def brier_score(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
+    r"""Squared distance between the predicted distribution and the label.
+
+    .. math:: \frac1n \sum_i \sum_c (q(c|x_i) - [c = y_i])^2
+
+    Returns:
+        In [0, 2]; 0 is perfect.
+
+    Source: Brier 1950.
+    """
+    q = torch.softmax(logits.double(), dim=1)
+    return float((q - torch.nn.functional.one_hot(labels, q.shape[1])).square().sum(dim=1).mean())
+
+
+def fitted_temperature(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
+    r"""The temperature that calibrates held-out images best.
+
+    .. math:: T^* = \arg\min_T \, -\frac1n \sum_i \log \mathrm{softmax}(f(x_i) / T)[y_i]
+
+    The loss is convex in 1/T, so one search along log T finds it; it is sought in [0.01, 100], where it lies at an end
+    if the images are all classified right or the logits say nothing.
+
+    Args:
+        logits: f(x) of validation images, shape (N, C): no test image takes part.
+        labels: y, shape (N,).
+
+    Source: Guo et al. 2017, section 4.2.
+    """
+
+    def loss(log_temperature: float) -> float:
+        return negative_log_likelihood(logits.double() / math.exp(log_temperature), labels)
+
+    found = optimize.minimize_scalar(loss, bounds=(math.log(0.01), math.log(100)), method="bounded")
+    return math.exp(found.x)
+
+
 def bootstrap_ece(
     logits: Float[Tensor, "n classes"],
     labels: Int[Tensor, " n"],
@@ -98,10 +172,11 @@ def negative_log_likelihood(logits: Float[Tensor, "n classes"], labels: Int[Tens
 
 
 def calibration_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """ECE and negative log-likelihood of every run on the in-distribution test images.
+    """Every measure of calibration of every run, on the in-distribution test images.
 
     Returns:
-        Columns: method, seed, n, ece, low, high (bootstrap over test images), nll (nats), mean_confidence.
+        Columns: method, seed, n, ece, low, high (bootstrap over test images), mce, ace, nll (nats), brier,
+        mean_confidence.
     """
     rows = []
     for run in runs:
@@ -110,7 +185,8 @@ def calibration_table(runs: Sequence[Run]) -> pd.DataFrame:
         rows.append(
             {"method": run.method, "seed": run.seed, "n": len(labels),
              "ece": expected_calibration_error(logits, labels), "low": low, "high": high,
-             "nll": negative_log_likelihood(logits, labels),
+             "mce": maximum_calibration_error(logits, labels), "ace": adaptive_calibration_error(logits, labels),
+             "nll": negative_log_likelihood(logits, labels), "brier": brier_score(logits, labels),
              "mean_confidence": float(confidence(logits.double()).mean())}
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -131,3 +207,24 @@ def reliability_table(runs: Sequence[Run]) -> pd.DataFrame:
         bins.insert(0, "method", method)
         rows.append(bins)
     return pd.concat(rows, ignore_index=True)
+
+
+def scaling_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """What dividing all logits by one temperature, fitted on validation images, does to every run's calibration.
+
+    Returns:
+        Columns: method, seed, n, n_validation, temperature, ece, low, high, nll (as trained), scaled_ece, scaled_low,
+        scaled_high, scaled_nll (bootstrap intervals over test images; the temperature is held fixed).
+    """
+    rows = []
+    for run in runs:
+        validation, test = run.folder.outputs("validation"), run.folder.outputs("test")
+        temperature = fitted_temperature(validation.logits, validation.labels)
+        row = {"method": run.method, "seed": run.seed, "n": len(test.labels), "n_validation": len(validation.labels),
+               "temperature": temperature}  # fmt: skip
+        for prefix, logits in (("", test.logits), ("scaled_", test.logits / temperature)):
+            low, high = percentile_interval(bootstrap_ece(logits, test.labels))
+            error, nll = expected_calibration_error(logits, test.labels), negative_log_likelihood(logits, test.labels)
+            row |= {f"{prefix}ece": error, f"{prefix}low": low, f"{prefix}high": high, f"{prefix}nll": nll}
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -56,6 +56,44 @@ def student_interval(values: Sequence[float], level: float = LEVEL) -> tuple[flo
     return mean - half, mean + half
 
 
+def student_p(values: Sequence[float]) -> float:
+    r"""Two-sided p-value of Student's test that a mean is 0; what varies is the seed.
+
+    .. math:: p = 2 \, P\left(T_{S-1} > \frac{|\bar v|}{s / \sqrt S}\right)
+
+    Args:
+        values: one value a seed, S of them.
+
+    Returns:
+        In [0, 1]; not a number for a single seed, 1 for values that are all 0.
+    """
+    if len(values) < 2:
+        return math.nan
+    if np.ptp(values) == 0:  # no spread: certain of a difference, or of none
+        return float(values[0] == 0)
+    return float(stats.ttest_1samp(values, 0).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    r"""Holm's adjusted p-values: the chance of any false finding among m comparisons is held at the level.
+
+    .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1) \, p_{(j)})
+
+    Args:
+        p_values: p of every comparison, in [0, 1], in any order.
+
+    Returns:
+        The adjusted values in the same order.
+
+    Source: Holm 1979.
+    """
+    order = np.argsort(p_values, kind="stable")
+    steps = np.asarray(p_values, dtype=float)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return adjusted.tolist()
+
+
 def percentile_interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """Percentile interval of bootstrap replicates, shape (R,)."""
     low, high = np.quantile(replicates, [0.5 - level / 2, 0.5 + level / 2])

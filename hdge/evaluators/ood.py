@@ -1,22 +1,43 @@
-"""Out-of-distribution detection from logits alone: AUROC by log q(x) and by max q(y|x).
+"""Out-of-distribution detection from stored outputs: AUROC, AUPR and false positives by several scores.
 
-The in-distribution test images are the positive class throughout. Scores see logits, never labels, and nothing is
-fitted or standardised on out-of-distribution images.
+The in-distribution test images are the positive class throughout. Scores see logits and gradients, never labels, and
+nothing is fitted or standardised on out-of-distribution images.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, percentile_interval
 from hdge.readings import confidence, log_q_x
-from hdge.runs import Run
+from hdge.runs import Outputs, Run
 
-SCORES = {"log q(x)": log_q_x, "max q(y|x)": confidence}
+SCORES = ("log q(x)", "max q(y|x)", "approximate mass")
+
+
+def scores_of(outputs: Outputs) -> dict[str, np.ndarray]:
+    r"""What a run's outputs say of how in-distribution each image is, higher being more so.
+
+    .. math:: \log q(x), \qquad \max_y q(y|x), \qquad -\left\| \partial \log q(x) / \partial x \right\|_2
+
+    The third is JEM's approximate mass: a typical image lies where the density is flat, not where it is highest.
+
+    Returns:
+        Shape (N,) each, by name; no confidence where there is a single logit, no mass where no gradients are stored.
+
+    Source: paper, section 5.1; Grathwohl et al. 2019, section 5.3.
+    """
+    scores = {"log q(x)": log_q_x(outputs.logits).numpy()}
+    if outputs.logits.shape[1] > 1:
+        scores["max q(y|x)"] = confidence(outputs.logits).numpy()
+    if outputs.gradient_norms is not None:
+        scores["approximate mass"] = -outputs.gradient_norms.numpy()
+    return scores
 
 
 def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> float:
@@ -39,6 +60,38 @@ def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> float:
     inside, outside = np.asarray(scores_in, dtype=float), np.asarray(scores_out, dtype=float)
     target = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
     return float(roc_auc_score(target, np.concatenate([inside, outside])))
+
+
+def average_precision(scores_in: ArrayLike, scores_out: ArrayLike) -> float:
+    r"""Area under the curve of precision against recall, in-distribution images being the positive class.
+
+    .. math:: \sum_k (R_k - R_{k-1}) P_k
+
+    over the distinct scores from the highest down. Chance is the share of in-distribution images, so that values of
+    sets of different size do not compare.
+
+    Args:
+        scores_in: shape (n,).
+        scores_out: shape (m,).
+    """
+    target = np.concatenate([np.ones(len(np.asarray(scores_in))), np.zeros(len(np.asarray(scores_out)))])
+    return float(average_precision_score(target, np.concatenate([scores_in, scores_out])))
+
+
+def false_positive_rate(scores_in: ArrayLike, scores_out: ArrayLike, true_positive_rate: float = 0.95) -> float:
+    """Share of out-of-distribution images let through by the highest threshold that keeps 95 % of the others.
+
+    Args:
+        scores_in: shape (n,), the positive class.
+        scores_out: shape (m,).
+        true_positive_rate: share of in-distribution images at or above the threshold, in (0, 1].
+
+    Returns:
+        In [0, 1]; 0.95 is chance.
+    """
+    ordered = np.sort(np.asarray(scores_in, dtype=float))[::-1]
+    threshold = ordered[int(np.ceil(true_positive_rate * len(ordered) - 1e-9)) - 1]
+    return float(np.mean(np.asarray(scores_out, dtype=float) >= threshold))
 
 
 def bootstrap_auroc(
@@ -71,28 +124,37 @@ def bootstrap_auroc(
     return values
 
 
+def detection_row(scores_in: np.ndarray, scores_out: np.ndarray, replicates: int = REPLICATES) -> dict[str, Any]:
+    """AUROC with its bootstrap interval over test images, AUPR and false positive rate, and both numbers of images."""
+    row: dict[str, Any] = {"n_in": len(scores_in), "n_out": len(scores_out), "auroc": auroc(scores_in, scores_out)}
+    if replicates:
+        row["low"], row["high"] = percentile_interval(bootstrap_auroc(scores_in, scores_out, replicates))
+    row["aupr_in"] = average_precision(scores_in, scores_out)
+    row["fpr_at_95_tpr"] = false_positive_rate(scores_in, scores_out)
+    return row
+
+
 def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES) -> pd.DataFrame:
-    """AUROC of every run, score and out-of-distribution set.
+    """Detection by every run, score and out-of-distribution set (paper, Tables 1 and 4).
+
+    Args:
+        runs: finished runs.
+        replicates: of the bootstrap; 0 for none, and no interval.
 
     Returns:
-        Columns: method, seed, score, ood_set, n_in, n_out, auroc, low, high (bootstrap over test images).
+        Columns: method, seed, score, ood_set, n_in, n_out, auroc, low, high (bootstrap over test images), aupr_in
+        (in-distribution images positive), fpr_at_95_tpr.
     """
     rows = []
     for run in runs:
-        inside = run.folder.outputs("test").logits
+        inside = scores_of(run.folder.outputs("test"))
         for name in run.config.evaluation_sets:
-            outside = run.folder.outputs(name).logits
-            for score, reading in SCORES.items():
-                if score == "max q(y|x)" and inside.shape[1] == 1:
-                    continue  # a single logit says nothing about labels
-                scores_in, scores_out = reading(inside).numpy(), reading(outside).numpy()
-                low, high = percentile_interval(bootstrap_auroc(scores_in, scores_out, replicates))
-                rows.append(
-                    {"method": run.method, "seed": run.seed, "score": score, "ood_set": name,
-                     "n_in": len(inside), "n_out": len(outside),
-                     "auroc": auroc(scores_in, scores_out), "low": low, "high": high}
-                )  # fmt: skip
-    return pd.DataFrame(rows)
+            outside = scores_of(run.folder.outputs(name))
+            for score in inside:
+                row = detection_row(inside[score], outside[score], replicates)
+                rows.append({"method": run.method, "seed": run.seed, "score": score, "ood_set": name, **row})
+    table = pd.DataFrame(rows)
+    return table.sort_values("score", key=lambda column: column.map(SCORES.index), kind="stable", ignore_index=True)
 
 
 def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:

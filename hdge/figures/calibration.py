@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hdge.figures.style import COLOURS, GREY, LABELS, describe, run_dots, seeds_phrase, subplots
+from hdge.figures.style import COLOURS, GREY, LABELS, describe, plain_log_ticks, run_dots, seeds_phrase, subplots
 
 
 def reliability(bins: pd.DataFrame, ax: Axes) -> Axes:
@@ -52,15 +52,52 @@ def reliability_figure(bins: pd.DataFrame, runs: pd.DataFrame, scale: str) -> Fi
     return figure
 
 
-def ece_figure(runs: pd.DataFrame, scale: str) -> Figure:
-    """ECE of every run."""
-    figure, [[ax]] = subplots(1, 1, 1.5 + 0.22 * runs["method"].nunique())
-    run_dots(runs, "ece", "expected calibration error, 20 bins (%)", ax).set_xlim(left=0)
+MEASURES = {
+    "ece": "ECE, 20 bins (%)",
+    "ace": "adaptive CE (%)",
+    "mce": "maximum CE (%)",
+    "nll": "−log q(y|x) (nats)",
+    "brier": "Brier score",
+}
+
+
+def errors_figure(runs: pd.DataFrame, scale: str) -> Figure:
+    """Every measure of calibration of every run, ECE with its interval."""
+    methods = list(dict.fromkeys(runs["method"]))
+    figure, [axes] = subplots(1, len(MEASURES), 1.7 + 0.22 * len(methods))
+    for ax, (value, label) in zip(axes, MEASURES.items(), strict=True):
+        own = runs if value == "ece" else runs.assign(low=runs[value], high=runs[value])
+        run_dots(own, value, label, ax, methods, percent=value.endswith("ce")).set_xlim(left=0)
+        if ax is not axes[0]:
+            ax.set_yticklabels([])
     describe(
         figure,
-        "Calibration error of every run",
-        f"Scale: {scale}. Dots: runs ({seeds_phrase(runs)}), with 95 % bootstrap intervals over test images; "
-        f"bars: means over seeds. n: {runs['n'].iloc[0]:,} test images. "
-        "The fewer the images, the more the error is biased upwards, for all methods alike.",
+        "Calibration of every run, by five measures of which lower is better",
+        f"Scale: {scale}. Dots: runs ({seeds_phrase(runs)}), ECE with 95 % bootstrap intervals over test images; "
+        f"bars: means over seeds. n: {runs['n'].iloc[0]:,} test images. The adaptive error has bins of equally many "
+        "images; the maximum error is that of the worst bin, however few images it holds. The fewer the images, the "
+        "more these three are biased upwards, for all methods alike.",
+    )
+    return figure
+
+
+def scaled_figure(table: pd.DataFrame, scale: str) -> Figure:
+    """ECE as trained and after temperature scaling, and the temperatures."""
+    methods = list(dict.fromkeys(table["method"]))
+    figure, [axes] = subplots(1, 3, 1.7 + 0.22 * len(methods), sharey=True)
+    scaled = table.assign(ece=table["scaled_ece"], low=table["scaled_low"], high=table["scaled_high"])
+    for ax, own, title in ((axes[0], table, "as trained"), (axes[1], scaled, "scaled by T")):
+        run_dots(own, "ece", "ECE, 20 bins (%)", ax, methods).set(xlim=(0, None), title=title)
+    plain = table.assign(low=table["temperature"], high=table["temperature"])
+    run_dots(plain, "temperature", "fitted temperature T", axes[2], methods, percent=False).set_xscale("log")
+    axes[2].axvline(1, color=GREY, linewidth=0.8, linestyle=":")
+    plain_log_ticks(axes[2].xaxis)
+    describe(
+        figure,
+        "What one number fitted on held-out images does for calibration",
+        f"Scale: {scale}. Dots: runs ({seeds_phrase(table)}), ECE with 95 % bootstrap intervals over "
+        f"{table['n'].iloc[0]:,} test images; bars: means over seeds. T is fitted on n: "
+        f"{table['n_validation'].iloc[0]:,} validation images; above 1 (dotted) the network was too sure, below it not "
+        "sure enough. Scaling changes no prediction.",
     )
     return figure

@@ -6,7 +6,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hdge.figures.style import GREY, IN_COLOUR, LABELS, OUT_COLOUR, describe, run_dots, seeds_phrase, subplots
+from hdge.figures.style import (
+    COLOURS,
+    GREY,
+    IN_COLOUR,
+    LABELS,
+    OUT_COLOUR,
+    describe,
+    run_dots,
+    seeds_phrase,
+    subplots,
+)
 
 
 def auroc_figure(table: pd.DataFrame, scale: str) -> Figure:
@@ -37,7 +47,41 @@ def auroc_figure(table: pd.DataFrame, scale: str) -> Figure:
         "Telling test images from others by their logits",
         f"Scale: {scale}. Dots: runs ({seeds_phrase(table)}), with 95 % bootstrap intervals over test images; "
         f"bars: means over seeds; dotted: chance. n: {table['n_in'].iloc[0]:,} in-distribution test images, "
-        f"the positive class; {counts}. Methods of a single logit have no max q(y|x).",
+        f"the positive class; {counts}. Methods of a single logit have no max q(y|x). Approximate mass is minus the "
+        "length of the gradient of log q(x) at an image.",
+    )
+    return figure
+
+
+def posthoc_figure(table: pd.DataFrame, scale: str) -> Figure:
+    """AUROC of every score of a plain classifier, post-hoc detectors included, and of HDGE: a row each.
+
+    Args:
+        table: rows of :func:`hdge.evaluators.ood.auroc_table` and :func:`hdge.posthoc.posthoc_table`.
+        scale: of the runs, for the caption.
+    """
+    sets = list(dict.fromkeys(table["ood_set"]))
+    rows = list(dict.fromkeys(zip(table["method"], table["score"], strict=True)))
+    figure, [axes] = subplots(1, len(sets), 1.6 + 0.24 * len(rows), sharey=True)
+    for ax, ood_set in zip(axes, sets, strict=True):
+        for y, (method, score) in enumerate(rows):
+            own = table[(table["method"] == method) & (table["score"] == score) & (table["ood_set"] == ood_set)]
+            ax.hlines([y] * len(own), own["low"], own["high"], color=COLOURS[method], linewidth=0.9)
+            ax.plot(own["auroc"], [y] * len(own), "o", color=COLOURS[method], markersize=2.5)
+            ax.vlines(own["auroc"].mean(), y - 0.35, y + 0.35, color=COLOURS[method], linewidth=1.6)
+        ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+        ax.set(title=ood_set, xlabel="AUROC")
+    axes[0].set_yticks(range(len(rows)), [f"{LABELS[method]}: {score}" for method, score in rows])
+    axes[0].set_ylim(len(rows) - 0.5, -0.5)
+    for ax in axes:
+        ax.tick_params(axis="y", length=0, labelsize=7)
+    counts = ", ".join(f"{row.ood_set} {row.n_out:,}" for row in table.drop_duplicates("ood_set").itertuples())
+    describe(
+        figure,
+        "What a better score gains on the same classifier, beside what other training gains",
+        f"Scale: {scale}. Dots: runs ({seeds_phrase(table)}), with 95 % bootstrap intervals over test images; "
+        f"bars: means over seeds; dotted: chance. n: {table['n_in'].iloc[0]:,} in-distribution test images, the "
+        f"positive class; {counts}. ODIN and Mahalanobis as their authors set them, fitted on training images alone.",
     )
     return figure
 

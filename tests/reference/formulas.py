@@ -124,3 +124,34 @@ def simclr(rows: Sequence[Row], temperature: float) -> float:
     """Chen et al. 2020, equation 1: the other view of the same image is the positive."""
     half = len(rows) // 2
     return supervised_contrastive(rows, [i % half for i in range(len(rows))], temperature)
+
+
+def adaptive_calibration_error(confidences: list[float], right: list[bool], bins: int) -> float:
+    """Images in order of confidence, dealt into bins whose sizes differ by at most one, larger ones first."""
+    images = sorted(zip(confidences, range(len(right)), right, strict=True))
+    total, start = 0.0, 0
+    for m in range(bins):
+        size = len(images) // bins + (1 if m < len(images) % bins else 0)
+        part = images[start : start + size]
+        start += size
+        total += abs(sum(c for c, _, _ in part) - sum(1 for _, _, ok in part if ok))
+    return total / len(images)
+
+
+def average_precision(inside: list[float], outside: list[float]) -> float:
+    """Sum over distinct thresholds, from the highest, of the gain in recall times the precision."""
+    total, recall = 0.0, 0.0
+    for threshold in sorted({*inside, *outside}, reverse=True):
+        true = sum(1 for score in inside if score >= threshold)
+        false = sum(1 for score in outside if score >= threshold)
+        total += (true / len(inside) - recall) * true / (true + false)
+        recall = true / len(inside)
+    return total
+
+
+def false_positive_rate(inside: list[float], outside: list[float], percent: int) -> float:
+    """Outside images at or above the highest threshold that keeps so many percent of the inside ones."""
+    for threshold in sorted(inside, reverse=True):
+        if 100 * sum(1 for score in inside if score >= threshold) >= percent * len(inside):
+            return sum(1 for score in outside if score >= threshold) / len(outside)
+    raise ValueError("no threshold keeps them")

@@ -1,0 +1,173 @@
+"""What one changed setting does: K and N, the departures of the released code, and alpha.
+
+Runs are found by their configs, not by their names: a run belongs to a sweep if nothing but the setting in question
+(and the seed) tells it from the method's own run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import pandas as pd
+
+from hdge.config import TrainConfig
+from hdge.evaluators.calibration import expected_calibration_error, negative_log_likelihood
+from hdge.evaluators.classification import accuracy_table
+from hdge.evaluators.intervals import holm, student_interval, student_p
+from hdge.evaluators.ood import SCORES, auroc_table
+from hdge.runs import Run
+
+# What the released code does and Algorithm 1 does not; notes on each are in notebook 08.
+DEPARTURES = {
+    (("energy", "masked"),): "energies masked",
+    (("queue_start", "noise"),): "queue starts as noise",
+    (("forward_passes", 2),): "two passes a step",
+    (("energy", "masked"), ("forward_passes", 2), ("queue_start", "noise")): "these three together",
+}
+MEASURES = {
+    "accuracy": "higher",
+    "ECE": "lower",
+    "−log q(y|x)": "lower",
+    **{f"AUROC, {score}": "higher" for score in SCORES[:2]},
+}
+COST, SELECTION = "step ÷ HDGE's", "epoch picked by the images reported"
+
+
+def measures_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
+    """The study's main measures of every run in one column.
+
+    Args:
+        runs: finished runs that classify.
+        replicates: of the bootstrap of AUROC; 0 for none.
+
+    Returns:
+        Columns: method, seed, measure, better ("higher" or "lower"), ood_set ("–" but for AUROC), n (in-distribution
+        test images), n_out, value, low, high (over test images, where there is an interval).
+    """
+    accuracy = accuracy_table(runs).rename(columns={"accuracy": "value"}).drop(columns="correct")
+    calibration = []
+    for run in runs:
+        outputs = run.folder.outputs("test")
+        for measure, function in (("ECE", expected_calibration_error), ("−log q(y|x)", negative_log_likelihood)):
+            value = function(outputs.logits, outputs.labels)
+            calibration.append(
+                {"method": run.method, "seed": run.seed, "measure": measure, "n": len(outputs.labels), "value": value}
+            )
+    detection = auroc_table(runs, replicates).rename(columns={"auroc": "value", "n_in": "n"})
+    detection = detection[detection["score"].isin(SCORES[:2])].assign(measure="AUROC, " + detection["score"])
+    parts = [accuracy.assign(measure="accuracy"), pd.DataFrame(calibration), detection]
+    table = pd.concat(parts, ignore_index=True).fillna({"ood_set": "–"})
+    table["better"] = table["measure"].map(MEASURES)
+    columns = ["method", "seed", "measure", "better", "ood_set", "n", "n_out", "value", "low", "high"]
+    return table.reindex(columns=columns)
+
+
+def changes(config: TrainConfig, base: TrainConfig) -> tuple[tuple[str, object], ...]:
+    """The settings, seed apart, in which a config differs from a base, with its values, by name."""
+    own, other = asdict(config), asdict(replace(base, seed=config.seed))
+    return tuple(sorted((name, value) for name, value in own.items() if value != other[name]))
+
+
+def _base(runs: Sequence[Run], method: str) -> TrainConfig | None:
+    return next((run.config for run in runs if run.method == method), None)
+
+
+def of_setting(runs: Sequence[Run], method: str, setting: str) -> list[Run]:
+    """The method's own runs and those that differ from them in one setting alone."""
+    base = _base(runs, method)
+    if base is None:
+        return []
+    return [run for run in runs if {name for name, _ in changes(run.config, base)} <= {setting}]
+
+
+def size_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
+    """Measures against the number of images behind the estimate: K of HDGE's queue, N of JEM's chains.
+
+    Returns:
+        Columns of :func:`measures_table`, and estimate ("K" or "N") and size.
+    """
+    parts = []
+    for estimate, method, setting in (("K", "hdge", "queue_size"), ("N", "jem", "sgld_chains")):
+        own = of_setting(runs, method, setting)
+        if own:
+            sizes = {run.method: getattr(run.config, setting) for run in own}
+            table = measures_table(own, replicates)
+            parts.append(table.assign(estimate=estimate, size=table["method"].map(sizes)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def alpha_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
+    """Measures against alpha: HDGE and its variants, cross-entropy (alpha = 1) and the generative term alone (0).
+
+    Returns:
+        Columns of :func:`measures_table`, and alpha.
+    """
+    base = _base(runs, "hdge")
+    alphas = {}
+    for run in runs:
+        ends_alike = base is not None and {name for name, _ in changes(run.config, base)} <= {"alpha", "method"}
+        if ends_alike and run.config.method in ("hdge", "generative", "cross_entropy"):
+            alphas[run.method] = 1.0 if run.config.method == "cross_entropy" else run.config.alpha
+    table = measures_table([run for run in runs if run.method in alphas], replicates)
+    return table.assign(alpha=table["method"].map(alphas))
+
+
+def departures_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """What every departure of the released code changes, seed by seed on the same test images.
+
+    AUROC is averaged over the out-of-distribution sets. Besides the departures in training there is one in reporting:
+    validation accuracy of the best epoch less that of the last, which is what picking an epoch by the images that are
+    then reported adds to HDGE's own runs.
+
+    Returns:
+        Columns: departure, measure, n, seed, hdge, value, difference.
+    """
+    base = _base(runs, "hdge")
+    names = {run.method: DEPARTURES[c] for run in runs if base and (c := changes(run.config, base)) in DEPARTURES}
+    own = [run for run in runs if run.method in ("hdge", *names)]
+    table = measures_table(own)
+    means = table.groupby(["method", "seed", "measure"], sort=False)["value"].mean()
+    values: dict[Any, float] = means.to_dict()
+    n = int(table["n"].iloc[0])
+    steps = {(run.method, run.seed): run.folder.record()["cost"]["seconds_per_step"] for run in own}
+    rows = []
+    for method, departure in names.items():
+        for (row, seed, measure), value in values.items():
+            if row == method and ("hdge", seed, measure) in values:
+                own_value = values["hdge", seed, measure]
+                rows.append((departure, measure, n, seed, own_value, value, value - own_value))
+        for run in own:
+            if run.method == method and ("hdge", run.seed) in steps:
+                ratio = steps[method, run.seed] / steps["hdge", run.seed]
+                rows.append((departure, COST, n, run.seed, 1.0, ratio, ratio - 1))
+    for run in own:
+        if run.method == "hdge":
+            curve = run.folder.history()["validation_accuracy"]
+            images = len(run.folder.outputs("validation").labels)
+            last, best = curve.iloc[-1], curve.max()
+            rows.append((SELECTION, "accuracy", images, run.seed, last, best, best - last))
+    return pd.DataFrame(rows, columns=["departure", "measure", "n", "seed", "hdge", "value", "difference"])
+
+
+def effects_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Every departure's mean effect with its interval over seeds, and p-values corrected for all of them together.
+
+    Args:
+        table: :func:`departures_table`.
+
+    Returns:
+        Columns: departure, measure, n, seeds, hdge, value, difference, low, high (95 % Student interval over seeds), p,
+        p_holm.
+    """
+    rows = []
+    for (departure, measure), part in table.groupby(["departure", "measure"], sort=False):
+        low, high = student_interval(part["difference"].tolist())
+        means = part[["hdge", "value", "difference"]].mean().to_dict()
+        rows.append(
+            {"departure": departure, "measure": measure, "n": part["n"].iloc[0], "seeds": len(part), **means,
+             "low": low, "high": high, "p": student_p(part["difference"].tolist())}
+        )  # fmt: skip
+    effects = pd.DataFrame(rows)
+    tested = effects["p"].notna()
+    effects.loc[tested, "p_holm"] = holm(effects.loc[tested, "p"].tolist())
+    return effects
