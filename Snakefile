@@ -52,6 +52,17 @@ def records(variants):
     return [record(row, seed) for row, seed in profile.wanted(only, variants)]
 
 
+def judged(notebook):
+    """What the verdict is passed on: the other notebooks' tables, however old they are. What changes a table is a run, a
+    notebook or an evaluator, and those count; a plotting function redraws a picture and leaves the verdict alone.
+    """
+    if notebook != "09_verdict":
+        return []
+    others = [name for name in DRAWN if name not in (notebook, *WITHOUT_RUNS)]
+    tables = [ancient(path) for name in others for path in drawn(name) if path.endswith(".csv")]
+    return [*tables, *(NOTEBOOKS / f"{name}.ipynb" for name in others), *sorted(HOME.glob("hdge/evaluators/*.py"))]
+
+
 def parameters(**extra):
     return json.dumps({"profile": profile.name, "root": str(Path.cwd()), **extra})
 
@@ -95,6 +106,7 @@ for notebook in DRAWN:
             NOTEBOOKS / f"{notebook}.ipynb",
             imported_modules(NOTEBOOKS / f"{notebook}.ipynb"),
             [] if notebook in WITHOUT_RUNS else records(notebook in WITH_VARIANTS),
+            judged(notebook),
         output:
             drawn(notebook),
         log:

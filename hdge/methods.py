@@ -5,7 +5,6 @@ that its ``state_dict`` belongs to the state of a run. It asks for a view of the
 it needs one.
 """
 
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from hdge.config import TrainConfig
 from hdge.losses import HybridTerms, hybrid_terms, queue_margins
+from hdge.pgd import AttackNorm, pgd
 from hdge.queue import LogitQueue
 from hdge.ranks import rank_of
 from hdge.readings import log_q_x, of_label
@@ -222,8 +222,7 @@ class Igebm(Method):
 class Adversarial(Method):
     """Cross-entropy on the worst image that projected gradient descent finds in a ball (Madry et al. 2017).
 
-    The ball is measured in pixels in [0, 1], by foolbox; a step is 2.5 times the radius over the number of steps, so
-    that the attack can cross the ball and come back.
+    The ball is measured in pixels in [0, 1]; see :func:`hdge.pgd.pgd`.
     """
 
     def forward(self, model: nn.Module, view: View, labels: Tensor) -> Step:
@@ -231,18 +230,9 @@ class Adversarial(Method):
         return Step(F.cross_entropy(logits, labels), logits, {})
 
     def attacked(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of a SciPy namespace, in an attack not used here
-            import foolbox
-
-        radius, steps = self.config.attack_radius, self.config.attack_steps
-        attacks = foolbox.attacks
-        norm = "L2" if self.config.method == "adversarial_l2" else "Linf"
-        kind = getattr(attacks, f"{norm}ProjectedGradientDescentAttack")
+        norm: AttackNorm = "l2" if self.config.method == "adversarial_l2" else "linf"
         with frozen(model):
-            target = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
-            attack = kind(abs_stepsize=2.5 * radius / steps, steps=steps)
-            return attack.run(target, images, foolbox.criteria.Misclassification(labels), epsilon=radius).detach()
+            return pgd(model, images, labels, norm, self.config.attack_radius, self.config.attack_steps)
 
 
 def build_method(

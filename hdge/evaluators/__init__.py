@@ -1,5 +1,8 @@
-"""Evaluators: arrays of logits and labels in, tidy tables out. None of them trains, samples or reads weights."""
+"""Evaluators: arrays of logits and labels in, tidy tables out. None of them trains.
 
-from hdge.evaluators import approximation, calibration, classification, intervals, ood
+Those of networks that are sampled or attacked (generation, robustness) are imported by name where they are wanted.
+"""
 
-__all__ = ["approximation", "calibration", "classification", "intervals", "ood"]
+from hdge.evaluators import approximation, calibration, classification, intervals, ood, sweeps
+
+__all__ = ["approximation", "calibration", "classification", "intervals", "ood", "sweeps"]

@@ -105,8 +105,8 @@ def alpha_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
     base = _base(runs, "hdge")
     alphas = {}
     for run in runs:
-        ends_alike = base is not None and {name for name, _ in changes(run.config, base)} <= {"alpha", "method"}
-        if ends_alike and run.config.method in ("hdge", "generative", "cross_entropy"):
+        same_otherwise = base is not None and {name for name, _ in changes(run.config, base)} <= {"alpha", "method"}
+        if same_otherwise and run.config.method in ("hdge", "generative", "cross_entropy"):
             alphas[run.method] = 1.0 if run.config.method == "cross_entropy" else run.config.alpha
     table = measures_table([run for run in runs if run.method in alphas], replicates)
     return table.assign(alpha=table["method"].map(alphas))

@@ -66,7 +66,7 @@ def subplots(rows: int, columns: int, height: float, **options: Any) -> tuple[Fi
 def describe(figure: Figure, title: str, caption: str) -> None:
     """A title that says what to see, above; a caption with n, seeds, interval and scale, below."""
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10)
-    wrapped = "\n".join(textwrap.wrap(caption, 125))
+    wrapped = "\n".join(textwrap.wrap(caption, 115))
     figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=7.5, color=GREY)
 
 

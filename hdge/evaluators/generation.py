@@ -1,0 +1,247 @@
+"""What samples are worth: two statistics of features and class probabilities, and how chains move.
+
+The formulas are those of the Inception Score and of the Fréchet Inception Distance, but they bear these names only with
+Inception's features. With features of the study's own they compare samples within one table, and nothing beyond it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from scipy.special import xlogy
+from torch import Tensor
+
+from hdge.evaluators.classification import accuracy_table
+from hdge.evaluators.intervals import BOOTSTRAP_SEED, percentile_interval
+from hdge.judges import Sampled
+from hdge.readings import log_q_x, of_label, prediction
+from hdge.runs import classifiers
+
+SCORES = {
+    "study": ("Inception-score formula on the study's classifier", "Fréchet distance on the study's features"),
+    "inception": ("Inception Score", "Fréchet Inception Distance"),
+}
+ACCURACY = "test accuracy"
+REFERENCES = {"test": "test images", "noise": "uniform noise"}
+REPLICATES = 200  # a matrix square root each: the Monte Carlo error of a limit is a quarter of the interval's width
+WIDEST = 512  # features up to which the square roots of so many replicates take seconds, not an hour
+SHOWN = 4  # samples a class in the picture
+
+
+def better(score: str) -> Literal["higher", "lower"]:
+    """The direction in which the paper claims that a score improves."""
+    return "lower" if score.startswith("Fréchet") else "higher"
+
+
+def inception_score(probabilities: Float[np.ndarray, "n classes"], splits: int = 1) -> float:
+    r"""How sure a classifier is of each image, and how varied its labels are over all of them.
+
+    .. math:: \exp \frac1N \sum_i \sum_y p(y|x_i) \log \frac{p(y|x_i)}{p(y)}, \qquad p(y) = \frac1N \sum_i p(y|x_i)
+
+    With 0 log 0 = 0.
+
+    Args:
+        probabilities: p(y|x), shape (N, C), rows that sum to 1.
+        splits: consecutive parts of equal size over which the score is averaged.
+
+    Returns:
+        In [1, C]: 1 if all rows are the same, C if each is sure and all classes are equally frequent.
+
+    Raises:
+        ValueError: fewer images than splits, or rows that are not probabilities.
+
+    Source: Salimans et al. 2016, section 4; it is the Inception Score if p is the Inception network's.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    if not 1 <= splits <= len(p):
+        raise ValueError(f"splits is {splits}; it must be from 1 to the number of images, {len(p)}.")
+    if not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(axis=1), 1, atol=1e-4)):
+        raise ValueError("probabilities must be rows of numbers from 0 to 1 that sum to 1.")
+    scores = []
+    for part in np.array_split(p, splits):
+        marginal = part.mean(axis=0)
+        divergence = xlogy(part, part).sum(axis=1).mean() - xlogy(marginal, marginal).sum()
+        scores.append(np.exp(divergence))
+    return float(np.mean(scores))
+
+
+def moments(features: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
+    """Mean, shape (D,), and unbiased covariance, shape (D, D), in float64."""
+    wide = np.asarray(features, dtype=np.float64)
+    return wide.mean(axis=0), np.atleast_2d(np.cov(wide, rowvar=False))
+
+
+def square_root(covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
+    """The symmetric square root of a covariance; eigenvalues that rounding has put below 0 count as 0."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+
+
+def gaussian_distance(
+    mean_a: Float[np.ndarray, " d"],
+    root_a: Float[np.ndarray, "d d"],
+    mean_b: Float[np.ndarray, " d"],
+    covariance_b: Float[np.ndarray, "d d"],
+) -> float:
+    """The Fréchet distance of two Gaussians, of which the first gives its covariance's square root."""
+    product = np.linalg.eigvalsh(root_a @ covariance_b @ root_a).clip(min=0)
+    squares = np.square(mean_a - mean_b).sum() + np.square(root_a).sum() + np.trace(covariance_b)
+    return float(max(0.0, squares - 2 * np.sqrt(product).sum()))
+
+
+def frechet_distance(features_a: Float[np.ndarray, "n d"], features_b: Float[np.ndarray, "m d"]) -> float:
+    r"""Squared Fréchet distance of the Gaussians that have two sets' means and covariances.
+
+    .. math:: \|\mu_a - \mu_b\|^2 + \mathrm{Tr}\big(S_a + S_b - 2 (S_a^{1/2} S_b S_a^{1/2})^{1/2}\big)
+
+    The matrix under the root is symmetric and has the eigenvalues of S_a S_b, so nothing complex ever appears.
+
+    Args:
+        features_a: shape (N, D).
+        features_b: shape (M, D).
+
+    Returns:
+        At least 0, in squared units of the features. Few images bias it upwards: two sets of the same Gaussian of
+        covariance s^2 I lie about s^2 D (D + 5) / 4 (1/N + 1/M) apart.
+
+    Raises:
+        ValueError: sets of other widths, fewer than two images, or features that are not finite.
+
+    Source: Heusel et al. 2017, equation 6; it is the FID if the features are the Inception network's.
+    """
+    for features in (features_a, features_b):
+        if len(features) < 2 or not np.isfinite(features).all():
+            raise ValueError("a set must hold at least 2 images, all of whose features are finite.")
+    if features_a.shape[1] != features_b.shape[1]:
+        raise ValueError(f"features are {features_a.shape[1]} and {features_b.shape[1]} wide; they must agree.")
+    mean, covariance = moments(features_a)
+    return gaussian_distance(mean, square_root(covariance), *moments(features_b))
+
+
+def centred_interval(value: float, replicates: Sequence[float]) -> tuple[float, float]:
+    """Percentile interval of bootstrap replicates, moved so that their mean is the value itself.
+
+    A resample holds fewer distinct images, which biases both statistics once more; spread is what it can tell.
+    """
+    low, high = percentile_interval(np.asarray(replicates) - np.mean(replicates) + value)
+    return max(0.0, low), high
+
+
+def scores_of(
+    features: Tensor, probabilities: Tensor, reference: Mapping[str, Tensor], names: tuple[str, str]
+) -> list[dict[str, object]]:
+    """Both scores of one set of images: rows of score, n, value, low, high (bootstrap over the images)."""
+    f, p, n = features.double().numpy(), probabilities.double().numpy(), len(features)
+    p = p / p.sum(axis=1, keepdims=True)
+    mean, root = reference["train_mean"].numpy(), square_root(reference["train_covariance"].numpy())
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    draws = [rng.integers(n, size=n) for _ in range(REPLICATES if f.shape[1] <= WIDEST else 0)]
+    rows: list[dict[str, object]] = []
+    for name, value, replicates in (
+        (names[0], inception_score(p), [inception_score(p[draw]) for draw in draws]),
+        (names[1], gaussian_distance(mean, root, *moments(f)),
+         [gaussian_distance(mean, root, *moments(f[draw])) for draw in draws]),
+    ):  # fmt: skip
+        low, high = centred_interval(value, replicates) if replicates else (np.nan, np.nan)
+        rows.append({"score": name, "n": n, "value": value, "low": low, "high": high})
+    return rows
+
+
+def scores_table(sampled: Sequence[Sampled], reference: Mapping[str, Tensor], judge: str) -> pd.DataFrame:
+    """Accuracy of every run, both scores of its samples, and those of as many test images and as much noise.
+
+    Args:
+        sampled: runs with their samples, judged or not.
+        reference: what the judge says of real images and noise; nothing without a judge.
+        judge: its name, by which the scores are named.
+
+    Returns:
+        Columns: method (or "test images", "uniform noise", which have no seed), seed, score, n, value, low, high
+        (Wilson over test images for the accuracy; centred bootstrap over samples for the rest, not a number beyond
+        :data:`WIDEST` features).
+    """
+    rows: list[dict[str, object]] = []
+    for one in sampled:
+        names = {"method": one.run.method, "seed": one.run.seed}
+        if classifiers([one.run]):
+            [own] = accuracy_table([one.run]).to_dict("records")
+            value = {name: own[name] for name in ("low", "high")}
+            rows.append({**names, "score": ACCURACY, "n": own["n"], "value": own["accuracy"], **value})
+        if reference and one.judged:
+            scores = scores_of(one.judged["features"], one.judged["probabilities"], reference, SCORES[judge])
+            rows += [{**names, **row} for row in scores]
+    for kind, name in REFERENCES.items() if reference else ():
+        scores = scores_of(reference[f"{kind}_features"], reference[f"{kind}_probabilities"], reference, SCORES[judge])
+        rows += [{"method": name, "seed": None, **row} for row in scores]
+    return pd.DataFrame(rows).astype({"seed": "Int64"})
+
+
+def chains_table(sampled: Sequence[Sampled]) -> pd.DataFrame:
+    """How chains move: log q(x), distance from the start and share of changed predictions; flows have none.
+
+    Returns:
+        Columns: method, seed, start ("noise" or "data"), step, n (chains), log_q_x (median over chains, nats, up to a
+        constant of the network), low, high (5 and 95 % of the chains), distance (mean over chains of the root mean
+        square over pixels in [0, 1]), changed (share of chains; not a number with a single logit).
+    """
+    rows = []
+    for one in sampled:
+        for start in ("noise", "data") if "steps" in one.samples else ():
+            log_q, distance, changed = (
+                one.samples[f"{start}_{name}"].double() for name in ("log_q_x", "distance", "changed")
+            )
+            low, median, high = np.quantile(log_q.numpy(), [0.05, 0.5, 0.95], axis=1)
+            share = changed.mean(dim=1).numpy() if classifiers([one.run]) else np.nan
+            rows.append(
+                pd.DataFrame(
+                    {"method": one.run.method, "seed": one.run.seed, "start": start, "step": one.samples["steps"],
+                     "n": log_q.shape[1], "log_q_x": median, "low": low, "high": high,
+                     "distance": distance.mean(dim=1), "changed": share}
+                )
+            )  # fmt: skip
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def samples_table(sampled: Sequence[Sampled], judge: str, each: int = SHOWN) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """A few samples of every class, as many test images before them, and what can be said of each; no choice is made.
+
+    Returns:
+        One row a picture, and the pictures in the same order, uint8 (channels, H, W). Columns: method (or "test
+        images"), seed, class, index (of the class), logit (f(x)[y] of the run at the picture, nats), log_q_x, agrees
+        (whether argmax f(x) of the run is y), judge_probability (of y by the study's classifier; not a number if it has
+        not seen the picture), pixel_mean (in [0, 1]).
+    """
+    rows, pictures = [], []
+    shown = [one for one in sampled if "class_samples" in one.samples]
+    if shown:
+        classes = shown[0].run.folder.record()["data"]["classes"]
+        first = shown[0].samples
+        for i, index in _first_of_each(first["image_labels"], each):
+            picture = first["images"][i]
+            rows.append({"method": REFERENCES["test"], "class": classes[first["image_labels"][i]], "index": index,
+                         "pixel_mean": picture.double().mean().item() / 255})  # fmt: skip
+            pictures.append(picture.numpy())
+    for one in shown:
+        logits, labels = one.samples["class_logits"].double(), one.samples["class_labels"]
+        own, log_q, right = of_label(logits, labels), log_q_x(logits), prediction(logits) == labels
+        sure = one.judged.get("class_probabilities") if judge == "study" else None
+        for i, index in _first_of_each(labels, each):
+            picture = one.samples["class_samples"][i]
+            rows.append(
+                {"method": one.run.method, "seed": one.run.seed, "class": classes[labels[i]], "index": index,
+                 "logit": own[i].item(), "log_q_x": log_q[i].item(), "agrees": right[i].item(),
+                 "judge_probability": np.nan if sure is None else sure[i, labels[i]].item(),
+                 "pixel_mean": picture.double().mean().item() / 255}
+            )  # fmt: skip
+            pictures.append(picture.numpy())
+    table = pd.DataFrame(rows)
+    return table if table.empty else table.astype({"seed": "Int64"}), pictures
+
+
+def _first_of_each(labels: Tensor, each: int) -> list[tuple[int, int]]:
+    """Places of the first few of every class, class by class, and their number within it."""
+    found = [(labels == label).nonzero().flatten()[:each].tolist() for label in torch.unique(labels)]
+    return [(place, index) for places in found for index, place in enumerate(places)]

@@ -1,0 +1,165 @@
+"""Adversarial robustness: what attacks leave of the accuracy, and whether the gradients they follow can be believed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from scipy import stats
+from torch import Tensor
+from tqdm import tqdm
+
+from hdge.attacks import AttackProtocol, attack_run
+from hdge.config import ONE_LOGIT, HdgeError
+from hdge.evaluators.intervals import LEVEL, wilson_interval
+from hdge.runs import Run
+
+PGD, AUTOATTACK, THROUGH_NOISE = "PGD", "AutoAttack", "PGD through noise"
+UNIT_NAMES = {"l2": "pixels of [0, 1]", "linf": "1/255"}
+# The claim compares these two, and its rule asks for seeds; of the others one seed is attacked, for the time it takes.
+ALL_SEEDS = ("cross_entropy", "hdge")
+# PGD and AutoAttack differ by three or four points of accuracy on networks whose gradients are known to be honest,
+# those of plain adversarial training, and by ten and more where gradients are masked (Croce & Hein 2020).
+MASKED_ABOVE = 0.05
+
+
+class Attacked(NamedTuple):
+    """A run, and which images it withstood under which protocol; see :func:`hdge.attacks.attack_network`."""
+
+    run: Run
+    protocol: AttackProtocol
+    withstood: dict[str, Tensor]
+
+
+def to_attack(runs: Sequence[Run], protocol: AttackProtocol) -> tuple[list[tuple[Run, AttackProtocol]], list[str]]:
+    """Which runs are attacked and how, and one sentence for each method that is not.
+
+    Every method is attacked at its first seed; the further seeds of the two methods of the claim by PGD alone.
+    """
+    chosen, left_out = [], {}
+    seen: set[str] = set()
+    for run in sorted(runs, key=lambda run: run.seed):
+        if run.config.method in ONE_LOGIT:
+            left_out[run.method] = f"{run.method}: not attacked, for a single logit tells no classes apart."
+        elif run.config.method.startswith("glow"):
+            left_out[run.method] = f"{run.method}: not attacked, for gradients through a flow take too long."
+        elif run.method not in seen:
+            seen.add(run.method)
+            chosen.append((run, protocol))
+        elif run.method in ALL_SEEDS:
+            chosen.append((run, replace(protocol, checked_images=0)))
+    order = list(dict.fromkeys(run.method for run in runs))
+    return sorted(chosen, key=lambda pair: order.index(pair[0].method)), list(left_out.values())
+
+
+def attack_runs(runs: Sequence[Run], protocol: AttackProtocol, data_root: Path) -> tuple[list[Attacked], list[str]]:
+    """Attack what can be attacked, with a progress bar; what was measured before is only read.
+
+    Returns:
+        The attacked runs in the order of methods, and one sentence for each method or run that is not among them.
+
+    Raises:
+        HdgeError: none could be attacked.
+    """
+    chosen, missing = to_attack(runs, protocol)
+    attacked = []
+    for run, own in tqdm(chosen, desc="attacks", unit="run"):
+        try:
+            attacked.append(Attacked(run, own, attack_run(run, own, data_root)))
+        except HdgeError as error:
+            missing.append(f"{run.method}, seed {run.seed}: {error}")
+    if not attacked:
+        raise HdgeError(
+            f"none of {len(runs)} finished runs can be attacked ({' '.join(missing)[:-1]}); train one that classifies, "
+            "so that its weights are here."
+        )
+    return attacked, missing
+
+
+def robustness_table(attacked: Sequence[Attacked]) -> pd.DataFrame:
+    """Accuracy under every attack and radius; radius 0 is without attack.
+
+    Returns:
+        Columns: method, seed, attack, norm, radius, unit (of the radius), n, correct, accuracy, low, high (Wilson, over
+        test images), chance (1/C), claimed (whether a verdict is passed here).
+    """
+    rows = []
+    for run, protocol, withstood in attacked:
+        chance = 1 / len(run.folder.record()["data"]["classes"])
+        for attack, norm, radius, images in _measured(protocol, withstood):
+            n, correct = len(images), int(images.sum())
+            low, high = wilson_interval(correct, n)
+            rows.append(
+                {"method": run.method, "seed": run.seed, "attack": attack, "norm": norm, "radius": radius,
+                 "unit": UNIT_NAMES[norm], "n": n, "correct": correct, "accuracy": correct / n, "low": low,
+                 "high": high, "chance": chance, "claimed": attack == PGD and (norm, radius) in protocol.checked}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def gap_table(attacked: Sequence[Attacked]) -> pd.DataFrame:
+    """PGD beside what checks it, at the same radii and on the same images, of every run that was checked.
+
+    AutoAttack finds what PGD's loss and steps miss. PGD through noise attacks, and judges, the network's mean decision
+    under the noise that it is evaluated with.
+
+    Returns:
+        Columns: method, seed, check, norm, radius, unit, n, pgd, checked (accuracies under either), only_pgd,
+        only_check (images withstood under one alone), difference (pgd - checked), low, high (over test images, paired),
+        masked (whether the difference is above ``MASKED_ABOVE``: PGD alone overstates the method).
+    """
+    rows: list[dict[str, Any]] = []
+    for run, protocol, withstood in attacked:
+        parts = {part[:3]: part[3] for part in _measured(protocol, withstood)}
+        for (check, norm, radius), images in parts.items():
+            if check == PGD or radius == 0:
+                continue
+            n, pgd = len(images), parts[PGD, norm, radius][: len(images)]
+            only_pgd, only_check = int((pgd > images).sum()), int((images > pgd).sum())
+            low, high = paired_interval(only_pgd, only_check, n)
+            difference = (only_pgd - only_check) / n
+            rows.append(
+                {"method": run.method, "seed": run.seed, "check": check, "norm": norm, "radius": radius,
+                 "unit": UNIT_NAMES[norm], "n": n, "pgd": int(pgd.sum()) / n, "checked": int(images.sum()) / n,
+                 "only_pgd": only_pgd, "only_check": only_check, "difference": difference, "low": low, "high": high,
+                 "masked": difference > MASKED_ABOVE}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def paired_interval(only_first: int, only_second: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+    r"""Interval of the difference of two accuracies on the same images; what varies is the n test images.
+
+    .. math:: p_1 - p_2 \pm z \sqrt{\frac{p_1 + p_2 - (p_1 - p_2)^2}{n + 2}}, \qquad p_i = \frac{n_i + 1}{n + 2}
+
+    Args:
+        only_first: n_1, images right under the first alone.
+        only_second: n_2, images right under the second alone.
+        n: images, at least 1.
+        level: confidence, in (0, 1).
+
+    Returns:
+        Lower and upper limit in [-1, 1].
+
+    Source: Bonett & Price 2012.
+    """
+    z = stats.norm.ppf(0.5 + level / 2)
+    first, second = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
+    half = z * math.sqrt((first + second - (first - second) ** 2) / (n + 2))
+    return max(-1.0, first - second - half), min(1.0, first - second + half)
+
+
+def _measured(protocol: AttackProtocol, withstood: dict[str, Tensor]) -> list[tuple[str, str, float, Tensor]]:
+    """Attack, norm, radius and images withstood, of each row of each tensor that was measured."""
+    parts: list[tuple[str, str, float, Tensor]] = []
+    for norm, radii in (("l2", protocol.l2), ("linf", protocol.linf)):
+        parts += [(PGD, norm, float(r), row) for r, row in zip((0, *radii), withstood[norm], strict=True)]
+    if "autoattack" in withstood:
+        checks = zip(protocol.checked, withstood["autoattack"], strict=True)
+        parts += [(AUTOATTACK, norm, radius, row) for (norm, radius), row in checks]
+    if "noise" in withstood:
+        noisy = zip((0, protocol.noise_radius), withstood["noise"], strict=True)
+        parts += [(THROUGH_NOISE, "linf", float(r), row) for r, row in noisy]
+    return parts

@@ -1,0 +1,45 @@
+"""Projected gradient descent, by foolbox: what adversarial training trains on, and what notebook 06 attacks with."""
+
+import warnings
+from typing import Literal
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+AttackNorm = Literal["l2", "linf"]
+
+
+def pgd(
+    model: nn.Module,
+    images: Float[Tensor, "n channels height width"],
+    labels: Int[Tensor, " n"],
+    norm: AttackNorm,
+    radius: float,
+    steps: int,
+) -> Float[Tensor, "n channels height width"]:
+    r"""Images at which projected gradient descent has made the loss large.
+
+    .. math:: x \leftarrow \Pi\big(x + \tfrac{2.5 r}{T} \, n(\partial \, {-\log q(y|x)} / \partial x)\big)
+
+    with the gradient's sign or its direction as n and the projection onto the ball of radius r around the image and
+    onto [0, 1]; T steps from a random point of the ball, drawn from PyTorch's own generator. With this step the ball
+    can be crossed and come back over.
+
+    Args:
+        model: images in [0, 1] to logits, in evaluation mode and without parameter gradients.
+        images: x, pixels in [0, 1].
+        labels: y.
+        norm: "l2" or "linf".
+        radius: r, in pixels of [0, 1].
+        steps: T.
+
+    Source: Madry et al. 2017.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a SciPy namespace, in an attack not used here
+        import foolbox
+
+    name = {"l2": "L2", "linf": "Linf"}[norm]
+    attack = getattr(foolbox.attacks, f"{name}ProjectedGradientDescentAttack")(rel_stepsize=2.5 / steps, steps=steps)
+    target = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
+    return attack.run(target, images, foolbox.criteria.Misclassification(labels), epsilon=radius).detach()
