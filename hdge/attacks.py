@@ -48,7 +48,7 @@ class AttackProtocol:
         seed: of random starts and noise.
     """
 
-    images: int = 200
+    images: int = 150
     steps: int = 20
     l2: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
     linf: tuple[int, ...] = (4, 8, 16, 24, 32, 48)

@@ -172,7 +172,8 @@ def comparisons(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> pd.DataFram
     for method, baseline in claim.pairs:
         own = table
         if baseline == CHANCE:
-            level = table[table["method"] == method].assign(method=CHANCE, **{claim.value: 0.5})
+            certain = dict.fromkeys((claim.value, "low", "high"), 0.5)
+            level = table[table["method"] == method].assign(method=CHANCE, **certain)
             own = pd.concat([table, level])
         own = own[own[claim.value].notna()]
         parts.append(compare(own, claim.value, keys, claim.better, method, baseline, claim.margin))
@@ -187,7 +188,7 @@ def comparisons(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> pd.DataFram
         rows["p_holm"] = float("nan")
     counts = [column for column in ("n", "n_in", "n_out") if column in rows]
     columns = ["baseline", "method", "within", "metric", "better", *counts, "seeds", "baseline_mean", "method_mean"]
-    columns += ["difference", "low", "high", "p", "p_holm", "verdict"]
+    columns += ["difference", "low", "high", "image_low", "image_high", "p", "p_holm", "verdict"]
     return rows[columns].assign(claim=claim.name)
 
 
@@ -247,7 +248,10 @@ def we_say(claim: Claim, rows: pd.DataFrame) -> str:
         return "–"
     if len(rows) == 1:
         row = rows.iloc[0]
-        interval = f"[{row['low']:+.3g}, {row['high']:+.3g}]" if pd.notna(row["low"]) else "[one seed]"
+        interval = f"[{row['low']:+.3g}, {row['high']:+.3g}]"
+        if pd.isna(row["low"]):
+            over_images = f"; over test images [{row['image_low']:+.3g}, {row['image_high']:+.3g}]"
+            interval = f"[one seed{'' if pd.isna(row['image_low']) else over_images}]"
         return f"{row['method_mean']:.3g} against {row['baseline_mean']:.3g}: {row['difference']:+.3g} {interval}"
     side = rows["difference"] > 0 if claim.better == "higher" else rows["difference"] < 0
     return f"{side.sum()} of {len(rows)} on the claimed side, {(rows['verdict'] == 'reproduced').sum()} surely"

@@ -11,6 +11,7 @@ reproduced if it lies wholly beyond it. Claims of several comparisons are judged
 of the scale it was measured at, which is named beside it, and of no other.
 """
 
+import math
 from importlib import resources
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,8 @@ import pandas as pd
 from hdge.evaluators.intervals import differences, student_interval, student_p
 
 LEAST_SEEDS = 3
+# The columns whose interval over test images a table's "low" and "high" are.
+WITH_INTERVAL = ("accuracy", "auroc", "ece", "value")
 
 Better = Literal["higher", "lower", "alike"]
 
@@ -89,7 +92,9 @@ def compare(
     Returns:
         One row a combination of the keys: keys, metric, better, how many test images (n, or n_in and n_out),
         seeds, baseline and method with their means (baseline_mean, method_mean) over the seeds that both have,
-        difference, low, high (95 % Student interval over seeds), p (two-sided, of no difference), verdict, reason.
+        difference, low, high (95 % Student interval over seeds), p (two-sided, of no difference), image_low, image_high
+        (95 % interval over test images, from those of the runs as if each had its own images: too wide for methods that
+        err on the same ones), verdict, reason.
     """
     rows = []
     for group, part in differences(table, value, keys, method, baseline).groupby(keys, sort=False):
@@ -104,6 +109,16 @@ def compare(
              "baseline_mean": means[baseline], "method_mean": means[method],
              "difference": part["difference"].mean(), "low": low, "high": high,
              "p": student_p(part["difference"].tolist()),
+             **_over_images(paired[paired["method"].isin([method, baseline])], value, part["difference"].mean()),
              **judge(low, high, len(part), better, margin)._asdict()}
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _over_images(paired: pd.DataFrame, value: str, difference: float) -> dict[str, float]:
+    """Limits of a difference of two methods' means over seeds, from the intervals over test images of their runs."""
+    if value not in WITH_INTERVAL or not {"low", "high"} <= set(paired):
+        return {"image_low": math.nan, "image_high": math.nan}
+    halves = ((paired["high"] - paired["low"]) / 2).groupby(paired["method"])
+    half = math.sqrt(sum(float(own.pow(2).sum(skipna=False)) / len(own) ** 2 for _, own in halves))
+    return {"image_low": difference - half, "image_high": difference + half}

@@ -65,7 +65,7 @@ class SamplingProtocol:
 # and 0.25 s at WRN-10-2 on 32 x 32. 128 steps are about what a chain of the digits' training buffer has behind it.
 PROTOCOLS = {
     "smoke": SamplingProtocol(chains=16, per_class=2, steps=8, record_every=4),
-    "digits": SamplingProtocol(chains=240, per_class=8, steps=128),
+    "digits": SamplingProtocol(chains=160, per_class=6, steps=128),
     "cifar10-reduced": SamplingProtocol(chains=200, per_class=6, steps=128),
 }
 

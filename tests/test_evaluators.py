@@ -245,6 +245,18 @@ def test_seeds_that_only_one_method_has_are_left_out():
     assert "2 seeds; the rule needs 3" in row["reason"]
 
 
+def test_a_difference_has_limits_over_test_images_from_those_of_its_runs():
+    table = seeds_table(cross_entropy=[0.8, 0.9], hdge=[0.9, 0.9])
+    table["low"], table["high"] = table["accuracy"] - 0.03, table["accuracy"] + 0.03
+    table.loc[table["method"] == "hdge", ["low", "high"]] = [0.86, 0.94]
+    [row] = paper.compare(table, "accuracy", ["split"], "higher").to_dict("records")
+    # Half-widths of 0.03 and 0.04 on single runs are those over sqrt(2) on means of two: 0.05 / sqrt(2) together.
+    limits = 0.05 - 0.05 / math.sqrt(2), 0.05 + 0.05 / math.sqrt(2)
+    assert (row["image_low"], row["image_high"]) == pytest.approx(limits)
+    [row] = paper.compare(table.rename(columns={"accuracy": "nll"}), "nll", ["split"], "higher").to_dict("records")
+    assert math.isnan(row["image_low"])
+
+
 def test_nothing_to_compare_gives_an_empty_table():
     assert paper.compare(seeds_table(hdge=[0.7]), "accuracy", ["split"], "higher").empty
 
