@@ -147,7 +147,7 @@ class RunFolder:
     def weights_digest(self) -> str:
         """Fingerprint of the trained weights; of a kept run, of those it had."""
         record = self.record()
-        return record.get("weights") or record["files"]["weights.safetensors"]
+        return record.get("weights") or record["files"].get("weights.safetensors", "")
 
     def measured(
         self, name: str, protocol: Mapping[str, Any], measure: Callable[[], Mapping[str, Tensor]]
@@ -165,7 +165,7 @@ class RunFolder:
         Raises:
             HdgeError: a kept run, which has no weights, and no such measurement.
         """
-        path, kept = self.path / "measured" / f"{name}.safetensors", "weights" in self.record()
+        path, kept = self.path / "measured" / f"{name}.safetensors", "kept" in self.record()
         asked = {"protocol": json.loads(json.dumps(dict(protocol))), "weights": self.weights_digest()}
         code = hashlib.sha256(Path(inspect.getfile(measure)).read_bytes()).hexdigest()
         if path.exists():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -38,6 +40,17 @@ def test_all_comparisons_must_hold_and_one_against_refutes(hdge, seeds, verdict,
     rows = comparisons(TWO_SETS, {"table": table(hdge, LEVEL, seeds)})
     assert len(rows) == 4
     assert judge_claim(TWO_SETS, rows) == (verdict, reason)
+
+
+def test_a_claim_may_ask_for_fewer_than_all():
+    """With "near" sure by t = 17 and 2 degrees of freedom, p = 0.0033, twice; 3 p for 2 of 4 is below 5 %."""
+    rows = comparisons(TWO_SETS, {"table": table({"near": 0.8, "far": 0.7}, LEVEL)})
+    assert judge_claim(TWO_SETS, rows).verdict == "inconclusive"
+    assert judge_claim(replace(TWO_SETS, least=2), rows) == ("reproduced", "2 of 4 on the claimed side")
+    assert judge_claim(replace(TWO_SETS, least=3), rows).verdict == "inconclusive"
+    against_half = comparisons(TWO_SETS, {"table": table({"near": 0.8, "far": 0.4}, LEVEL)})
+    assert judge_claim(replace(TWO_SETS, least=2), against_half).verdict == "reproduced"
+    assert judge_claim(replace(TWO_SETS, least=3), against_half).verdict == "not reproduced"
 
 
 def test_a_contrary_comparison_must_survive_the_correction():

@@ -194,6 +194,13 @@ def test_holm_is_the_textbooks():
     assert intervals.holm([0.9, 0.8]) == [1.0, 1.0]
 
 
+def test_partial_conjunction_is_the_largest_p_for_all_and_bonferronis_for_one():
+    p_values = [0.04, 0.01, 0.3]
+    assert intervals.partial_conjunction(p_values, 3) == 0.3
+    assert intervals.partial_conjunction(p_values, 2) == pytest.approx(0.08)
+    assert intervals.partial_conjunction(p_values, 1) == pytest.approx(0.03)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_never_lowers_and_never_reorders(p_values):
     adjusted = intervals.holm(p_values)

@@ -94,6 +94,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
+def partial_conjunction(p_values: Sequence[float], least: int) -> float:
+    r"""p-value of "fewer than k of m effects are there", small if at least k of them are.
+
+    .. math:: p = \min(1, (m - k + 1) \, p_{(k)})
+
+    With k = m it is the largest p-value: all must hold at once, and none is corrected.
+
+    Args:
+        p_values: p of every comparison, m of them.
+        least: k, from 1 to m.
+
+    Source: Benjamini & Heller 2008, equation 3.
+    """
+    return min(1.0, (len(p_values) - least + 1) * sorted(p_values)[least - 1])
+
+
 def percentile_interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """Percentile interval of bootstrap replicates, shape (R,)."""
     low, high = np.quantile(replicates, [0.5 - level / 2, 0.5 + level / 2])
