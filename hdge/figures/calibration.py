@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hdge.figures.style import COLOURS, GREY, LABELS, describe, plain_log_ticks, run_dots, seeds_phrase, subplots
+from hdge.figures.style import COLOURS, GREY, LABELS, describe, run_dots, seeds_phrase, subplots
 
 
 def reliability(bins: pd.DataFrame, ax: Axes) -> Axes:
@@ -53,10 +53,10 @@ def reliability_figure(bins: pd.DataFrame, runs: pd.DataFrame, scale: str) -> Fi
 
 
 MEASURES = {
-    "ece": "ECE, 20 bins (%)",
-    "ace": "adaptive CE (%)",
-    "mce": "maximum CE (%)",
-    "nll": "−log q(y|x) (nats)",
+    "ece": "ECE (%)",
+    "ace": "adaptive (%)",
+    "mce": "maximum (%)",
+    "nll": "NLL (nats)",
     "brier": "Brier score",
 }
 
@@ -74,9 +74,9 @@ def errors_figure(runs: pd.DataFrame, scale: str) -> Figure:
         figure,
         "Calibration of every run, by five measures of which lower is better",
         f"Scale: {scale}. Dots: runs ({seeds_phrase(runs)}), ECE with 95 % bootstrap intervals over test images; "
-        f"bars: means over seeds. n: {runs['n'].iloc[0]:,} test images. The adaptive error has bins of equally many "
-        "images; the maximum error is that of the worst bin, however few images it holds. The fewer the images, the "
-        "more these three are biased upwards, for all methods alike.",
+        f"bars: means over seeds. n: {runs['n'].iloc[0]:,} test images. ECE has 20 equally wide bins of confidence, "
+        "the adaptive error as many of equally many images; the maximum error is that of the worst bin, however few images "
+        "it holds. The fewer the images, the more these three are biased upwards. NLL is the mean of −log q(y|x).",
     )
     return figure
 
@@ -91,7 +91,6 @@ def scaled_figure(table: pd.DataFrame, scale: str) -> Figure:
     plain = table.assign(low=table["temperature"], high=table["temperature"])
     run_dots(plain, "temperature", "fitted temperature T", axes[2], methods, percent=False).set_xscale("log")
     axes[2].axvline(1, color=GREY, linewidth=0.8, linestyle=":")
-    plain_log_ticks(axes[2].xaxis)
     describe(
         figure,
         "What one number fitted on held-out images does for calibration",

@@ -129,6 +129,10 @@ def chains_figure(table: pd.DataFrame, scale: str) -> Figure:
         row[0].set_ylabel(label, fontsize=8)
         for ax, method in zip(row, methods, strict=True):
             own = table[table["method"] == method]
+            if own[value].isna().all():
+                ax.text(
+                    0.5, 0.5, "one logit,\nno classes", ha="center", va="center", fontsize=7, transform=ax.transAxes
+                )
             chain_line(own, value, ax)
             if value == "log_q_x":
                 ax.set_title(two_lines(method), fontsize=8)

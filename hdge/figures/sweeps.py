@@ -52,8 +52,8 @@ def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperature: float, 
         estimates.append(
             Line2D([], [], color=colours["N"], marker="o", mfc="white", markersize=4, label="JEM: N of the chains")
         )
-    axes[0].legend(handles=estimates, loc="best", fontsize=7)
-    axes[1].legend(handles=set_handles(table), loc="best", fontsize=7)
+    axes[0].legend(handles=estimates, loc="center left", fontsize=7)
+    axes[1].legend(handles=set_handles(table), loc="center left", fontsize=7)
     counts = table[table["measure"] == "accuracy"]["n"].iloc[0]
     describe(
         figure,
@@ -141,7 +141,7 @@ def effects_figure(table: pd.DataFrame, effects: pd.DataFrame, scale: str) -> Fi
     figure, [axes] = subplots(1, len(measures), 1.9 + 0.26 * len(departures), sharey=True)
     for ax, measure in zip(axes, measures, strict=True):
         own, effect = (rows[rows["measure"] == measure] for rows in (table, effects))
-        effect_dots(own, effect, departures, ax).set_title(measure, fontsize=7)
+        effect_dots(own, effect, departures, ax).set_title(measure.replace(", ", ",\n"), fontsize=7)
     axes[len(axes) // 2].set_xlabel("difference to HDGE as in Algorithm 1")
     describe(
         figure,
