@@ -75,8 +75,8 @@ def errors_figure(runs: pd.DataFrame, scale: str) -> Figure:
         "Calibration of every run, by five measures of which lower is better",
         f"Scale: {scale}. Dots: runs ({seeds_phrase(runs)}), ECE with 95 % bootstrap intervals over test images; "
         f"bars: means over seeds. n: {runs['n'].iloc[0]:,} test images. ECE has 20 equally wide bins of confidence, "
-        "the adaptive error as many of equally many images; the maximum error is that of the worst bin, however few images "
-        "it holds. The fewer the images, the more these three are biased upwards. NLL is the mean of −log q(y|x).",
+        "the adaptive error as many of equally many images; the maximum error is that of the worst bin, however few "
+        "images it holds. The fewer the images, the more these three are biased upwards. NLL is the mean of −log q(y|x).",
     )
     return figure
 
