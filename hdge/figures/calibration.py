@@ -76,7 +76,7 @@ def errors_figure(runs: pd.DataFrame, scale: str) -> Figure:
         f"Scale: {scale}. Dots: runs ({seeds_phrase(runs)}), ECE with 95 % bootstrap intervals over test images; "
         f"bars: means over seeds. n: {runs['n'].iloc[0]:,} test images. ECE has 20 equally wide bins of confidence, "
         "the adaptive error as many of equally many images; the maximum error is that of the worst bin, however few "
-        "images it holds. The fewer the images, the more these three are biased upwards. NLL is the mean of −log q(y|x).",
+        "images it holds. The fewer the images, the more these three are biased upwards. NLL: the mean of −log q(y|x).",
     )
     return figure
 
