@@ -42,7 +42,7 @@ def results(committed: bool = False) -> str:
 
 
 def methods_table(name: str, committed: bool = False) -> list[str]:
-    """Every method of a profile in a row: accuracy, ECE, AUROC by both scores on its first set, and cost.
+    """Every method of a profile in a row: epochs (and those of a second stage), accuracy, ECE, AUROC by both scores on its first set, and cost.
 
     Means over seeds, in brackets the mean of the runs' 95 % intervals over test images.
     """
@@ -55,12 +55,16 @@ def methods_table(name: str, committed: bool = False) -> list[str]:
     first = auroc["ood_set"].iloc[0]
     scores = SCORES[:2]
     by_score = [auroc[(auroc["ood_set"] == first) & (auroc["score"] == score)] for score in scores]
-    columns = ["method", "seeds", "accuracy (%)", "ECE (%)"]
+    columns = ["method", "seeds", "epochs", "accuracy (%)", "ECE (%)"]
+    profile = load_profile(name)
     escaped = [score.replace("|", "\\|") for score in scores]
     columns += [*(f"AUROC, {score}, {first}" for score in escaped), "step ÷ cross-entropy's"]
     lines = ["", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for method in dict.fromkeys(auroc["method"]):
-        cells = [LABELS[method].replace("|", "\\|"), str(auroc[auroc["method"] == method]["seed"].nunique())]
+        own = auroc[auroc["method"] == method]["seed"]
+        config = profile.config(method, int(own.iloc[0]))
+        epochs = f"{config.epochs} + {config.head_epochs}" if config.head_epochs else str(config.epochs)
+        cells = [LABELS[method].replace("|", "\\|"), str(own.nunique()), epochs]
         cells += [_with_interval(cost, method, "accuracy", 100), _with_interval(ece, method, "ece", 100)]
         cells += [_with_interval(table, method, "auroc", 1) for table in by_score]
         multiple = cost[cost["method"] == method].get("times_cross_entropy", pd.Series(dtype=float)).mean()

@@ -80,8 +80,10 @@ def drawn():
     yield "effects", departures, lambda: figures.sweeps.effects_figure(departures, effects, "test scale"), 2
     claims = pd.DataFrame([{"claim": "one", "verdict": "reproduced"}, {"claim": "two", "verdict": "inconclusive"}])
     rows = pd.DataFrame(
-        [{"claim": "one", "better": "lower", "seeds": 3, "n": 50, "difference": -1.0, "low": -1.5, "high": -0.5},
-         {"claim": "two", "better": "higher", "seeds": 1, "n": 50, "difference": 1.0, "low": np.nan, "high": np.nan}]
+        [{"claim": "one", "better": "lower", "seeds": 3, "n": 50, "difference": -1.0, "low": -1.5, "high": -0.5,
+          "image_low": -1.2, "image_high": -0.8},
+         {"claim": "two", "better": "higher", "seeds": 1, "n": 50, "difference": 1.0, "low": np.nan, "high": np.nan,
+          "image_low": 0.5, "image_high": 1.5}]
     )  # fmt: skip
     yield "claims", rows, lambda: figures.sweeps.claims_figure(claims, rows, "test scale"), 1
     plane = pd.DataFrame(

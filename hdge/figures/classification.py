@@ -91,7 +91,7 @@ def cost_figure(table: pd.DataFrame, scale: str) -> Figure:
         "What a method's accuracy costs",
         f"Scale: {scale}. A dot a run ({seeds_phrase(table)}), bars at means over seeds; accuracy with 95 % Wilson "
         "intervals over test images. A step's time is a run's whole training time over its steps, as a multiple of "
-        "cross-entropy's mean (missing at another batch size); two runs at a time shared the machine. "
+        "cross-entropy's mean (missing at another batch size); runs shared the machine, so that times are rough. "
         f"n: {table['n'].iloc[0]:,} test images.",
     )
     return figure
