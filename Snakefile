@@ -113,6 +113,7 @@ for notebook in DRAWN:
             notebook=f"{EXECUTED}/{notebook}.ipynb",
         params:
             given=parameters(),
+            scale=profile.scale,  # every caption says it
         threads: 1
         shell:
             "{PYTHON} -m hdge.cli notebook {input[0]:q} {log.notebook:q} --parameters {params.given:q}"

@@ -42,9 +42,10 @@ def results(committed: bool = False) -> str:
 
 
 def methods_table(name: str, committed: bool = False) -> list[str]:
-    """Every method of a profile in a row: epochs (and those of a second stage), accuracy, ECE, AUROC by both scores on its first set, and cost.
+    """Every method of a profile in a row.
 
-    Means over seeds, in brackets the mean of the runs' 95 % intervals over test images.
+    Epochs (and those of a second stage), accuracy, ECE, AUROC by both scores on its first set, and cost: means over
+    seeds, in brackets the mean of the runs' 95 % intervals over test images.
     """
     folder = HOME / "figures" / name
     parts = ("04_classification_cost", "03_calibration_ece", "02_ood_auroc")

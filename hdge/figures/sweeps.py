@@ -189,7 +189,7 @@ def claims_figure(claims: pd.DataFrame, rows: pd.DataFrame, scale: str) -> Figur
         "The paper's claims, and how far each comparison stands from no difference",
         f"Scale: {scale}. A dot a comparison, in units of half its 95 % Student interval over seeds: beyond 1 it is "
         "sure on the claimed side, beyond −1 on the other, in the grey band it may be none (beyond 5 drawn at 5). "
-        "Hollow: fewer seeds than the rule needs; with a single seed, in halves of the interval over test images. n: see "
-        "the table. For a claim of likeness the dot says only how sure the difference is.",
+        "Hollow: fewer seeds than the rule needs; with a single seed, in halves of the interval over test images. n: "
+        "see the table. For a claim of likeness the dot says only how sure the difference is.",
     )
     return figure
