@@ -53,14 +53,9 @@ def records(variants):
 
 
 def judged(notebook):
-    """What the verdict is passed on: the other notebooks' tables, however old they are. What changes a table is a run, a
-    notebook or an evaluator, and those count; a plotting function redraws a picture and leaves the verdict alone.
-    """
-    if notebook != "09_verdict":
-        return []
+    """What the verdict is passed on: the tables of the other notebooks."""
     others = [name for name in DRAWN if name not in (notebook, *WITHOUT_RUNS)]
-    tables = [ancient(path) for name in others for path in drawn(name) if path.endswith(".csv")]
-    return [*tables, *(NOTEBOOKS / f"{name}.ipynb" for name in others), *sorted(HOME.glob("hdge/evaluators/*.py"))]
+    return [path for name in others for path in drawn(name) if path.endswith(".csv")]
 
 
 def parameters(**extra):
@@ -106,7 +101,7 @@ for notebook in DRAWN:
             NOTEBOOKS / f"{notebook}.ipynb",
             imported_modules(NOTEBOOKS / f"{notebook}.ipynb"),
             [] if notebook in WITHOUT_RUNS else records(notebook in WITH_VARIANTS),
-            judged(notebook),
+            judged(notebook) if notebook == "09_verdict" else [],
         output:
             drawn(notebook),
         log:

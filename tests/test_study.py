@@ -92,9 +92,9 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
     readers = [path.stem for path in HOME.glob("notebooks/0[2-9]*.ipynb")]
     # Each edit is undone before the next; a plan is a dry run, so nothing is trained here.
     for name, old, new, jobs in (
-        ("hdge/figures/ood.py", "Density of test images", "Densities of test images", ["02_ood"]),
+        ("hdge/figures/ood.py", "Density of test images", "Densities of test images", ["02_ood", "09_verdict"]),
         ("profiles/smoke.yaml", "  hdge:", "  hdge: {alpha: 0.4}", [*of_hdge, *readers]),
-        ("hdge/figures/robustness.py", "What attacks leave", "What all attacks leave", ["06_robustness"]),
+        ("hdge/figures/robustness.py", "What attacks leave", "What all attacks leave", ["06_robustness", "09_verdict"]),
         ("hdge/losses.py", "return alpha *", "return 1 * alpha *", ["00_tour", *everything, *readers]),
     ):
         path = study.folder / name
