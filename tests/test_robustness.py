@@ -190,7 +190,7 @@ def folder(path, kept: bool = False) -> RunFolder:
     run = RunFolder(path)
     path.mkdir(parents=True)
     record = {"data": {"classes": list("abcde")}, "files": {"weights.safetensors": "0"}}
-    (path / "record.json").write_text(json.dumps({**record, **({"weights": "0"} if kept else {})}))
+    (path / "record.json").write_text(json.dumps({**record, **({"weights": "0", "kept": "small"} if kept else {})}))
     return run
 
 
