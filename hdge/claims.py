@@ -186,9 +186,8 @@ def comparisons(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> pd.DataFram
     rows = pd.concat(found, ignore_index=True)
     rows["within"] = ["; ".join(str(row[key]) for key in claim.keys) for _, row in rows.iterrows()]
     judged = rows["seeds"] >= LEAST_SEEDS
-    rows.loc[judged, "p_holm"] = holm(rows.loc[judged, "p"].tolist()) if judged.any() else None
-    if "p_holm" not in rows:
-        rows["p_holm"] = float("nan")
+    rows["p_holm"] = float("nan")
+    rows.loc[judged, "p_holm"] = holm(rows.loc[judged, "p"].tolist())
     counts = [column for column in ("n", "n_in", "n_out") if column in rows]
     columns = ["baseline", "method", "within", "metric", "better", *counts, "seeds", "baseline_mean", "method_mean"]
     columns += ["difference", "low", "high", "image_low", "image_high", "p", "p_holm", "verdict", "reason"]

@@ -19,7 +19,7 @@ from hdge.pgd import AttackNorm, pgd
 from hdge.queue import LogitQueue
 from hdge.ranks import rank_of
 from hdge.readings import log_q_x, of_label
-from hdge.sgld import Chains, LogDensity, frozen
+from hdge.sgld import Chains, frozen, log_density_of
 
 View = Callable[[], Tensor]
 # Distance between the seeds of two streams of random numbers, above any seed a user would choose.
@@ -148,7 +148,7 @@ class Sampler(nn.Module):
         if self.conditional:
             labels = torch.randint(self.num_classes, (count,), generator=self.chains.generator, device=device)
         with frozen(model):
-            samples = self.chains.sample(self._log_density(model, labels), count, self.config.sgld_steps, labels)
+            samples = self.chains.sample(log_density_of(model, labels), count, self.config.sgld_steps, labels)
         return (samples + 1) / 2, labels
 
     def beside(self, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -157,13 +157,6 @@ class Sampler(nn.Module):
         both = model(torch.cat([images, samples])).float()
         logits, drawn = both.split_with_sizes([len(images), len(samples)])
         return logits, drawn, labels
-
-    def _log_density(self, model: nn.Module, labels: Tensor | None) -> LogDensity:
-        def log_density(samples: Tensor) -> Tensor:
-            logits = model((samples + 1) / 2).float()
-            return log_q_x(logits) if labels is None else of_label(logits, labels)
-
-        return log_density
 
 
 class Jem(Method):

@@ -16,9 +16,9 @@ from hdge.config import ONE_LOGIT, HdgeError
 from hdge.data import load_splits, to_unit
 from hdge.evaluation import EVALUATION_BATCH, load_network
 from hdge.flows import LEVELS, Glow
-from hdge.readings import log_q_x, of_label, prediction
+from hdge.readings import log_q_x, prediction
 from hdge.runs import Run, of_methods
-from hdge.sgld import LogDensity, frozen, sgld_step
+from hdge.sgld import frozen, log_density_of, sgld_step
 from hdge.sources import ImageSet
 from hdge.trainer import pick_device
 
@@ -183,16 +183,6 @@ def run_chains(
         traces.append([torch.stack(seen) for seen in zip(*trace, strict=True)])
     log_q, distance, predicted = (torch.cat(parts, dim=1) for parts in zip(*traces, strict=True))
     return torch.cat(ends), log_q, distance, predicted != predicted[:1]
-
-
-def log_density_of(model: nn.Module, labels: Int[Tensor, " n"] | None) -> LogDensity:
-    """log q(x), or log q(x|y) of given labels, up to a constant, of samples with pixels in [-1, 1]."""
-
-    def log_density(samples: Tensor) -> Tensor:
-        logits = model((samples + 1) / 2).float()
-        return log_q_x(logits) if labels is None else of_label(logits, labels)
-
-    return log_density
 
 
 @torch.no_grad()

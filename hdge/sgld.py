@@ -11,7 +11,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hdge.readings import log_q_x, of_label
+
 LogDensity = Callable[[Tensor], Tensor]
+
+
+def log_density_of(model: nn.Module, labels: Int[Tensor, " n"] | None) -> LogDensity:
+    """log q(x), or log q(x|y) of given labels, up to a constant, of samples with pixels in [-1, 1]."""
+
+    def log_density(samples: Tensor) -> Tensor:
+        logits = model((samples + 1) / 2).float()
+        return log_q_x(logits) if labels is None else of_label(logits, labels)
+
+    return log_density
 
 
 def sgld_step(
