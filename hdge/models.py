@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
-from torchvision.models import resnet50
 
 from hdge.config import ONE_LOGIT, Initialization, Norm, TrainConfig
 
@@ -126,6 +125,8 @@ class ResNet50(nn.Module):
     """
 
     def __init__(self, num_classes: int, in_channels: int = 3) -> None:
+        from torchvision.models import resnet50  # two seconds that no other network need wait for
+
         super().__init__()
         self.body = resnet50(num_classes=num_classes)
         self.head, self.body.fc = self.body.fc, nn.Identity()

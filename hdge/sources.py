@@ -3,6 +3,8 @@
 A name is looked up in this order: sets made here (digits, digits-heldout, photos), an archive ``<root>/<name>.npz``
 with MedMNIST's keys, torchvision's cifar10, cifar100, svhn and celeba (downloaded into the root), and a folder
 ``<root>/<name>/`` of one folder a class, or of such folders named train and test.
+
+torchvision is imported where it is used: that takes two seconds, which a figure of stored runs need not wait for.
 """
 
 import zipfile
@@ -11,12 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-import torchvision
 from jaxtyping import Int, UInt8
 from sklearn.datasets import load_digits, load_sample_images
 from torch import Tensor
-from torchvision.transforms.functional import center_crop, pil_to_tensor, resize, rgb_to_grayscale
 
 from hdge.config import HdgeError
 
@@ -71,15 +70,14 @@ def read(name: str, root: Path) -> tuple[ImageSet | None, ImageSet]:
 
 
 def _digits(held_out: bool) -> ImageSet:
-    """scikit-learn's 8x8 digits at 16x16 by bilinear interpolation: classes 0-7, or 8 and 9 if held out."""
+    """scikit-learn's digits, 8x8 pixels in 17 levels of grey: classes 0-7, or 8 and 9 if held out."""
     digits = load_digits()
-    small = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
-    large = F.interpolate(small, scale_factor=2, mode="bilinear").round().to(torch.uint8)
+    images = (torch.from_numpy(digits.images)[:, None] * (255 / 16)).round().to(torch.uint8)
     labels = torch.from_numpy(digits.target).long()
     chosen = (labels >= 8) if held_out else (labels < 8)
     classes = ("8", "9") if held_out else tuple("01234567")
     name = "digits-heldout" if held_out else "digits"
-    return ImageSet(name, large[chosen], labels[chosen] - (8 if held_out else 0), classes)
+    return ImageSet(name, images[chosen], labels[chosen] - (8 if held_out else 0), classes)
 
 
 def _photos(side: int = 32) -> ImageSet:
@@ -147,7 +145,9 @@ def _check_labels(labels: np.ndarray, path: Path, part: str) -> np.ndarray:
 
 def _from_torchvision(name: str, root: Path) -> tuple[ImageSet | None, ImageSet]:
     """The published data sets, downloaded into the root with a progress bar where they are not there yet."""
-    sets = torchvision.datasets
+    import torchvision.datasets as sets
+    from torchvision.transforms.functional import pil_to_tensor
+
     folder = str(root)
     if name == "celeba":
         celeba = sets.CelebA(folder, split="test", download=True)
@@ -177,8 +177,11 @@ def _from_folder(name: str, folder: Path) -> tuple[ImageSet | None, ImageSet]:
 
 
 def _image_folder(name: str, folder: Path) -> ImageSet:
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms.functional import pil_to_tensor
+
     try:
-        source = torchvision.datasets.ImageFolder(str(folder))
+        source = ImageFolder(str(folder))
         images = torch.stack([fit(pil_to_tensor(picture)[None], 3, 32, 32)[0] for picture, _ in source])
     except (OSError, RuntimeError) as error:
         raise HdgeError(f"{folder} cannot be read as one folder of images a class: {error}.") from None
@@ -187,6 +190,8 @@ def _image_folder(name: str, folder: Path) -> ImageSet:
 
 def fit(images: Tensor, channels: int, height: int, width: int) -> Tensor:
     """Images in other channels and another size: grey or repeated, shorter side resized, centre cropped."""
+    from torchvision.transforms.functional import center_crop, resize, rgb_to_grayscale
+
     if images.shape[1] != channels:
         images = rgb_to_grayscale(images) if channels == 1 else images.expand(-1, channels, -1, -1)
     if images.shape[2:] != (height, width):

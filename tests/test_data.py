@@ -25,7 +25,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_digits_have_fixed_disjoint_splits(tmp_path):
     splits = load_splits("digits", tmp_path)
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [866, 96, 481]
-    assert splits.train.images.shape[1:] == (1, 16, 16)
+    assert splits.train.images.shape[1:] == (1, 8, 8)
     # No two of scikit-learn's digits are equal, so a pixel-identical image in two parts would be the same image.
     parts = [rows(part.images) for part in (splits.train, splits.validation, splits.test)]
     assert len(set.union(*parts)) == sum(map(len, parts)) == 1443
@@ -113,7 +113,7 @@ def test_own_archive_by_name(tmp_path):
     splits = load_splits("mine", tmp_path)
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [36, 4, 12]
     other = load_evaluation_set("mine", tmp_path, load_splits("digits", tmp_path).test)
-    assert other.images.shape == (12, 1, 16, 16)
+    assert other.images.shape == (12, 1, 8, 8)
 
 
 def test_medmnist_shapes_are_read(tmp_path):
@@ -231,7 +231,7 @@ def test_torchvisions_celeba_files_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets.CelebA, "_check_integrity", lambda self: True)
     reference = load_splits("digits", tmp_path).test
     faces = load_evaluation_set("celeba", tmp_path, reference)
-    assert faces.images.shape == (2, 1, 16, 16)
+    assert faces.images.shape == (2, 1, 8, 8)
     assert faces.images[:, 0, 0, 0].tolist() == pytest.approx([40, 120], abs=2)
 
 

@@ -240,7 +240,7 @@ def test_paired_interval_covers_as_often_as_it_says():
     assert 0.94 <= covered <= 0.99  # adjusted intervals are slightly wide
 
 
-def test_one_seed_a_method_and_all_of_the_claims_two(runs):
+def test_one_seed_a_method_and_all_of_those_that_claims_compare(runs):
     chosen, left_out = robustness.to_attack(runs, SMALL)
     assert [(run.method, run.seed, protocol.checked_images > 0) for run, protocol in chosen] == [
         ("cross_entropy", 0, True), ("cross_entropy", 1, False), ("hdge", 0, True), ("jem", 1, True)

@@ -116,7 +116,7 @@ def finished(root: Path, method: str, seed: int = 0) -> Run:
     torch.manual_seed(seed)
     config = TrainConfig(method=method, seed=seed, **SMALL)
     folder = RunFolder.of("test", method, seed, root)
-    folder.write_weights(build_network(config, 8, (1, 16, 16)).state_dict(), config)
+    folder.write_weights(build_network(config, 8, (1, 8, 8)).state_dict(), config)
     folder.write_outputs("test", Outputs(torch.randn(20, 8), torch.arange(20) % 8))
     folder.finish({"config": json.loads(config.to_json()), "data": {"classes": list("01234567")}})
     return Run(method, seed, folder, config)
@@ -157,7 +157,7 @@ def test_samples_are_of_every_class_and_chains_start_at_the_first_test_images(st
     test = load_splits("digits", Path()).test
     for one in sampled:
         samples = one.samples
-        assert samples["samples"].shape == (12, 1, 16, 16)
+        assert samples["samples"].shape == (12, 1, 8, 8)
         assert samples["image_labels"].tolist() == [y for y in range(8) for _ in range(2)]
         assert torch.equal(samples["images"][6], test.images[test.labels == 3][0])
         assert samples["steps"].tolist() == [0, 2, 4]
@@ -188,7 +188,7 @@ def test_the_table_holds_the_formulas_of_the_stored_features(study):
     table = generation.scores_table(sampled, reference, "study").set_index(["method", "score"])
     splits = load_splits("digits", Path())
     torch.manual_seed(0)
-    model = build_network(TrainConfig(method="cross_entropy", **SMALL), 8, (1, 16, 16)).eval()
+    model = build_network(TrainConfig(method="cross_entropy", **SMALL), 8, (1, 8, 8)).eval()
     with torch.no_grad():
         train = torch.cat([model.features(batch / 255) for batch in splits.train.images.split(500)])
     score, distance = generation.SCORES["study"]

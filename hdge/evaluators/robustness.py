@@ -18,8 +18,8 @@ from hdge.runs import Run
 
 PGD, AUTOATTACK, THROUGH_NOISE = "PGD", "AutoAttack", "PGD through noise"
 UNIT_NAMES = {"l2": "pixels of [0, 1]", "linf": "1/255"}
-# The claim compares these two, and its rule asks for seeds; of the others one seed is attacked, for the time it takes.
-ALL_SEEDS = ("cross_entropy", "hdge")
+# The claims compare these, and their rule asks for seeds; of the others one seed is attacked, for the time it takes.
+ALL_SEEDS = ("cross_entropy", "hdge", "adversarial_l2", "adversarial_linf")
 # PGD and AutoAttack differ by three or four points of accuracy on networks whose gradients are known to be honest,
 # those of plain adversarial training, and by ten and more where gradients are masked (Croce & Hein 2020).
 MASKED_ABOVE = 0.05
@@ -36,7 +36,7 @@ class Attacked(NamedTuple):
 def to_attack(runs: Sequence[Run], protocol: AttackProtocol) -> tuple[list[tuple[Run, AttackProtocol]], list[str]]:
     """Which runs are attacked and how, and one sentence for each method that is not.
 
-    Every method is attacked at its first seed; the further seeds of the two methods of the claim by PGD alone.
+    Every method is attacked at its first seed; the further seeds of those that the claims compare by PGD alone.
     """
     chosen, left_out = [], {}
     seen: set[str] = set()

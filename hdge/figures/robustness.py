@@ -13,7 +13,7 @@ DASHES = {
     "cross_entropy_bn": (4, 1.5), "contrastive_pretraining": (4, 1.5), "jointloss": (1, 1.2), "generative": (1, 1.2),
     "hdge_batch": (4, 1.5), "igebm_conditional": (4, 1.5), "adversarial_l2": (4, 1.5), "glow_conditional": (4, 1.5),
 }  # fmt: skip
-# The two that the claim compares; their bands and wider lines lie above the others.
+# The two that the first claim compares; their bands and wider lines lie above the others.
 FOREMOST = ("cross_entropy", "hdge")
 
 
