@@ -4,6 +4,7 @@ The in-distribution test images are the positive class throughout. Scores see lo
 nothing is fitted or standardised on out-of-distribution images.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,7 +100,8 @@ def bootstrap_auroc(
 ) -> Float[np.ndarray, " replicates"]:
     """AUROC of resampled test sets, both resampled with replacement; what varies is the test images.
 
-    The scores are ranked once. A resample is then a vector of counts, and its AUROC one cumulative sum.
+    A resample is a count of every image, and how many resampled others an image outscores is a sum over their ranks.
+    All of these are whole numbers, so the result is exact. Counts do not depend on scores and are drawn once.
 
     Args:
         scores_in: shape (n,).
@@ -111,17 +113,23 @@ def bootstrap_auroc(
         Shape (R,).
     """
     inside, outside = np.asarray(scores_in, dtype=float), np.asarray(scores_out, dtype=float)
-    n, m = len(inside), len(outside)
-    distinct, rank = np.unique(np.concatenate([inside, outside]), return_inverse=True)
-    rank_in, rank_out, levels = rank[:n], rank[n:], len(distinct)
+    counts_in, counts_out = _resampled(len(inside), len(outside), replicates, seed)
+    order = np.argsort(outside)
+    below = np.zeros((len(outside) + 1, replicates), dtype=np.int32)
+    np.cumsum(counts_out[order], axis=0, out=below[1:])
+    beaten, not_beating = (np.searchsorted(outside, inside, side, sorter=order) for side in ("left", "right"))
+    return (counts_in * (below[beaten] + below[not_beating])).sum(axis=0) / (2 * len(inside) * len(outside))
+
+
+@functools.lru_cache(maxsize=8)
+def _resampled(n: int, m: int, replicates: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each of n and of m images is drawn in each resample, shapes (n, R) and (m, R)."""
     rng = np.random.default_rng(seed)
-    values = np.empty(replicates)
+    counts_in, counts_out = np.empty((n, replicates), dtype=np.int32), np.empty((m, replicates), dtype=np.int32)
     for r in range(replicates):
-        count_in = np.bincount(rank_in[rng.integers(n, size=n)], minlength=levels)
-        count_out = np.bincount(rank_out[rng.integers(m, size=m)], minlength=levels)
-        outscored = np.cumsum(count_out) - 0.5 * count_out
-        values[r] = count_in @ outscored / (n * m)
-    return values
+        counts_in[:, r] = np.bincount(rng.integers(n, size=n), minlength=n)
+        counts_out[:, r] = np.bincount(rng.integers(m, size=m), minlength=m)
+    return counts_in, counts_out
 
 
 def detection_row(scores_in: np.ndarray, scores_out: np.ndarray, replicates: int = REPLICATES) -> dict[str, Any]:

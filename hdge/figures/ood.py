@@ -44,7 +44,7 @@ def auroc_figure(table: pd.DataFrame, scale: str) -> Figure:
     counts = ", ".join(f"{row.ood_set} {row.n_out:,}" for row in table.drop_duplicates("ood_set").itertuples())
     describe(
         figure,
-        "Telling test images from others by their logits",
+        "Telling test images from others",
         f"Scale: {scale}. Dots: runs ({seeds_phrase(table)}), with 95 % bootstrap intervals over test images; "
         f"bars: means over seeds; dotted: chance. n: {table['n_in'].iloc[0]:,} in-distribution test images, "
         f"the positive class; {counts}. Methods of a single logit have no max q(y|x). Approximate mass is minus the "
