@@ -24,12 +24,13 @@ LEAST_SEEDS = 3
 WITH_INTERVAL = ("accuracy", "auroc", "ece", "value")
 
 Better = Literal["higher", "lower", "alike"]
+Outcome = Literal["reproduced", "not reproduced", "inconclusive"]
 
 
 class Verdict(NamedTuple):
     """What the rule says, and why."""
 
-    verdict: Literal["reproduced", "not reproduced", "inconclusive"]
+    verdict: Outcome
     reason: str
 
 

@@ -90,11 +90,13 @@ def _parsed(settings: str) -> TrainConfig:
 def load_profile(name: str, folder: Path = HOME / "profiles") -> Profile:
     """The profile ``profiles/<name>.yaml``, each of its runs checked.
 
+    A file that begins with "like" takes all that it does not say itself from the profile named there, setting by
+    setting.
+
     Raises:
         HdgeError: no such profile, or one whose values are refused.
     """
-    refuse_unknown("profile", name, sorted(path.stem for path in folder.glob("*.yaml")))
-    values = yaml.safe_load((folder / f"{name}.yaml").read_text())
+    values = _values(name, folder)
     expected = {"scale", "seeds", "settings", "methods"}
     if not isinstance(values, dict) or set(values) - {"variants"} != expected:
         raise HdgeError(f"profile {name!r} must hold {', '.join(sorted(expected))}, and at most variants besides.")
@@ -104,3 +106,13 @@ def load_profile(name: str, folder: Path = HOME / "profiles") -> Profile:
     for row, seed in profile.runs(variants=True):
         profile.config(row, seed)
     return profile
+
+
+def _values(name: str, folder: Path) -> Any:
+    """What a profile's file says, after what the file says that it is like."""
+    refuse_unknown("profile", name, sorted(path.stem for path in folder.glob("*.yaml")))
+    values = yaml.safe_load((folder / f"{name}.yaml").read_text())
+    if not isinstance(values, dict) or "like" not in values:
+        return values
+    other = _values(values.pop("like"), folder)
+    return {**other, **values, "settings": {**other["settings"], **values.get("settings", {})}}

@@ -3,12 +3,14 @@
 import io
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 
 from hdge.config import HOME
 from hdge.evaluators.ood import SCORES
 from hdge.figures.style import LABELS
+from hdge.paper import Outcome
 from hdge.profiles import load_profile
 from hdge.runs import atomic_write
 
@@ -33,7 +35,9 @@ def results(committed: bool = False) -> str:
         claims = stored_table(HOME / "figures" / name / "09_verdict.csv", committed)
         if claims is None:
             continue
-        lines += ["", f"**{load_profile(name).scale}** (`hdge reproduce {name}`)", ""]
+        counts = claims["verdict"].value_counts()
+        summary = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in get_args(Outcome))
+        lines += ["", f"**{load_profile(name).scale}** (`hdge reproduce {name}`): {len(claims)} claims, {summary}.", ""]
         columns = ("claim", "the paper", "here", "seeds", "verdict")
         lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
         lines += [_claim_line(row) for row in claims.to_dict("records")]

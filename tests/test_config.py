@@ -78,6 +78,15 @@ def test_the_papers_profile_is_the_papers_protocol():
     assert (config.learning_rate, config.epochs, config.batch_size, config.noise) == (1e-4, 200, 64, 0.03)
 
 
+def test_a_profile_like_another_says_what_it_changes():
+    paper, other = load_profile("paper"), load_profile("paper-cifar100")
+    for row, seed in paper.runs(variants=True):
+        expected = replace(
+            paper.config(row, seed), dataset="cifar100", evaluation_sets=("svhn", "interp", "cifar10", "celeba")
+        )
+        assert other.config(row, seed) == expected
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
