@@ -164,8 +164,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_a_remedy(tmp_path):
 
 
 def test_a_crop_wider_than_the_image_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(HdgeError, match="crop_padding is 16; it must be below the images' side of 16"):
-        training.train(replace(SMALL, crop_padding=16), RunFolder(tmp_path / "run"), tmp_path, progress=False)
+    with pytest.raises(HdgeError, match="crop_padding is 8; it must be below the images' side of 8"):
+        training.train(replace(SMALL, crop_padding=8), RunFolder(tmp_path / "run"), tmp_path, progress=False)
     assert not (tmp_path / "run").exists()
 
 
