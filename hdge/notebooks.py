@@ -72,6 +72,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
         HdgeError: a parameter that the notebook does not have (papermill itself would only warn), or a failed
             cell; the message names notebook, cell, error and executed copy.
     """
+    # jsonschema would compile a grammar of URIs for a second, which no notebook's validation asks for.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
