@@ -126,6 +126,7 @@ def effect_dots(table: pd.DataFrame, effects: pd.DataFrame, departures: list[str
     ax.tick_params(axis="y", length=0, labelsize=7)
     ax.tick_params(axis="x", labelsize=6)
     ax.locator_params(axis="x", nbins=2)
+    ax.xaxis.set_major_formatter("{x:g}")  # 0, not 0.000: panels are narrow
     return ax
 
 
