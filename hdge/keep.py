@@ -6,6 +6,7 @@ for the run itself as long as the profile asks for the same settings.
 """
 
 import sys
+from pathlib import Path
 
 import safetensors.torch
 
@@ -37,10 +38,22 @@ def keep(run: Run, profile: Profile) -> RunFolder:
         files[name] = safetensors.torch.save(tensors)
     for name, content in files.items():
         atomic_write(kept.path / name, content)
-    for path in sorted((run.folder.path / "measured").glob("*.safetensors")):
-        atomic_write(kept.path / "measured" / path.name, path.read_bytes())
+    measured = sorted((run.folder.path / "measured").glob("*.safetensors"))
+    judged = any(path.name.startswith("judged-") for path in measured)
+    for path in measured:
+        content = shown_samples(path) if judged and path.name == "samples.safetensors" else path.read_bytes()
+        atomic_write(kept.path / "measured" / path.name, content)
     kept.finish({**record, "kept": "logits in float16, without weights", "weights": run.folder.weights_digest()})
     return kept
+
+
+def shown_samples(path: Path) -> bytes:
+    """A file of samples without those that are only judged; all of them, where none is of a class and so shown."""
+    with safetensors.safe_open(path, "pt") as file:
+        names = set(file.keys())
+        left_out = {"samples", "logits"} if "class_samples" in names else set()
+        tensors = {name: file.get_tensor(name) for name in names - left_out}
+        return safetensors.torch.save(tensors, file.metadata())
 
 
 def main(names: list[str]) -> int:

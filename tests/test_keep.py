@@ -109,3 +109,18 @@ def test_variants_change_a_methods_row_and_are_drawn_from_only_where_asked_for(p
     assert ("hdge_small", 0) in profile.wanted(variants=True)
     assert any("hdge_small, seed 0" in sentence for sentence in finished_runs(profile, variants=True)[1])
     assert not any("hdge_small" in sentence for sentence in finished_runs(profile)[1])
+
+
+def test_samples_that_are_only_judged_are_not_kept_once_they_are(profile):
+    [run], _ = finished_runs(profile)
+    tensors = {"samples": torch.zeros(9), "logits": torch.zeros(9), "class_samples": torch.ones(2)}
+
+    def measure():
+        return tensors
+
+    run.folder.measured("samples", {"steps": 5}, measure)
+    assert keep.keep(run, profile).measured("samples", {"steps": 5}, measure).keys() == tensors.keys()
+    run.folder.measured("judged-study", {"steps": 5}, lambda: {"features": torch.zeros(3)})
+    kept = keep.keep(run, profile).measured("samples", {"steps": 5}, measure)
+    assert kept.keys() == {"class_samples"}
+    assert kept["class_samples"].equal(tensors["class_samples"])
