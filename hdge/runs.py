@@ -220,11 +220,16 @@ class Run:
     folder: RunFolder
     config: TrainConfig
 
+    def stored_sets(self) -> list[str]:
+        """The out-of-distribution sets whose outputs are there: all that the config names, unless a file was lost."""
+        outputs = self.folder.path / "outputs"
+        return [name for name in self.config.evaluation_sets if (outputs / f"{name}.safetensors").exists()]
+
 
 def finished_runs(
     profile: Profile, root: str | Path = "", kept: bool = True, variants: bool = False
 ) -> tuple[list[Run], list[str]]:
-    """A profile's finished runs, and one sentence for each run that is missing or was trained otherwise.
+    """A profile's finished runs, and one sentence for each run or set of one that is missing or was trained otherwise.
 
     Args:
         profile: which runs.
@@ -241,7 +246,12 @@ def finished_runs(
         if folder.holds(config):
             record = folder.record()
             if record.get("outcome", "finished") == "finished":
-                runs.append(Run(method, seed, folder, config))
+                runs.append(run := Run(method, seed, folder, config))
+                missing += [
+                    f"{method}, seed {seed}: no outputs for {name}; delete {folder.path} to have the run trained anew."
+                    for name in config.evaluation_sets
+                    if name not in run.stored_sets()
+                ]
             else:
                 restarts = len(record["rollbacks"])
                 missing.append(

@@ -6,6 +6,7 @@ import torch
 from hdge import keep, profiles, runs
 from hdge.config import HdgeError
 from hdge.evaluators import ood
+from hdge.figures.ood import auroc_figure, histogram_figure
 from hdge.profiles import Profile, load_profile
 from hdge.runs import Outputs, RunFolder, finished_runs
 
@@ -124,3 +125,22 @@ def test_samples_that_are_only_judged_are_not_kept_once_they_are(profile):
     kept = keep.keep(run, profile).measured("samples", {"steps": 5}, measure)
     assert kept.keys() == {"class_samples"}
     assert kept["class_samples"].equal(tensors["class_samples"])
+
+
+def test_a_set_whose_outputs_are_lost_is_said_and_the_others_are_drawn(profile, tmp_path):
+    folder, config = RunFolder.of("small", "cross_entropy", 0), profile.config("cross_entropy", 0)
+    for name in SETS:
+        folder.write_outputs(name, Outputs(torch.randn(30, 10), torch.zeros(30, dtype=torch.int64)))
+    folder.finish({"config": json.loads(config.to_json()), "outcome": "finished", "rollbacks": []})
+    (folder.path / "outputs" / "svhn.safetensors").unlink()
+    found, missing = finished_runs(profile)
+    assert [sentence for sentence in missing if "svhn" in sentence] == [
+        f"cross_entropy, seed 0: no outputs for svhn; delete {folder.path} to have the run trained anew."
+    ]
+    table = ood.auroc_table(found, replicates=10)
+    counted = table.groupby("method")["ood_set"].unique().map(set)
+    assert counted["hdge"] == set(SETS[3:])
+    assert counted["cross_entropy"] == set(SETS[4:])
+    assert len(auroc_figure(table, "test scale").axes) == 2 * 4
+    panels = histogram_figure(ood.log_q_x_histograms(found), "test scale").axes
+    assert sum("no outputs" in [text.get_text() for text in ax.texts] for ax in panels) == 1

@@ -156,7 +156,7 @@ def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES) -> pd.DataFra
     rows = []
     for run in runs:
         inside = scores_of(run.folder.outputs("test"))
-        for name in run.config.evaluation_sets:
+        for name in run.stored_sets():
             outside = scores_of(run.folder.outputs(name))
             for score in inside:
                 row = detection_row(inside[score], outside[score], replicates)
@@ -177,7 +177,7 @@ def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:
     rows = []
     for run in runs:
         inside = log_q_x(run.folder.outputs("test").logits).double().numpy()
-        for name in run.config.evaluation_sets:
+        for name in run.stored_sets():
             outside = log_q_x(run.folder.outputs(name).logits).double().numpy()
             low, high = np.quantile(np.concatenate([inside, outside]), [0.001, 0.999])
             edges = np.linspace(low, high, bins + 1)

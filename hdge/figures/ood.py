@@ -87,7 +87,11 @@ def posthoc_figure(table: pd.DataFrame, scale: str) -> Figure:
 
 
 def histogram_pair(table: pd.DataFrame, ax: Axes) -> Axes:
-    """log q(x) of in- and out-of-distribution images of one run and set."""
+    """log q(x) of in- and out-of-distribution images of one run and set; a word where the run has no such set."""
+    if table.empty:
+        ax.text(0.5, 0.5, "no outputs", ha="center", va="center", transform=ax.transAxes, fontsize=7)
+        ax.set_axis_off()
+        return ax
     for images, colour in (("in", IN_COLOUR), ("out", OUT_COLOUR)):
         part = table[table["images"] == images]
         edges = np.append(part["lower"], part["upper"].iloc[-1])
