@@ -61,7 +61,7 @@ class SamplingProtocol:
             raise HdgeError(f"steps is {self.steps}; it must be a multiple of record_every, {self.record_every}.")
 
 
-# By profile. What limits the small ones is a CPU: a step of 64 chains takes some 6 ms at WRN-10-1 on 8 x 8 pixels
+# By profile. What limits the small ones is a CPU: a step of 64 chains takes some 7 ms at WRN-10-1 on 8 x 8 pixels
 # and 0.25 s at WRN-10-2 on 32 x 32. 128 steps are about what a chain of the digits' training buffer has behind it.
 PROTOCOLS = {
     "smoke": SamplingProtocol(chains=16, per_class=2, steps=8, record_every=4),
