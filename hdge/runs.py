@@ -246,12 +246,11 @@ def finished_runs(
         if folder.holds(config):
             record = folder.record()
             if record.get("outcome", "finished") == "finished":
-                runs.append(run := Run(method, seed, folder, config))
-                missing += [
-                    f"{method}, seed {seed}: no outputs for {name}; delete {folder.path} to have the run trained anew."
-                    for name in config.evaluation_sets
-                    if name not in run.stored_sets()
-                ]
+                run = Run(method, seed, folder, config)
+                runs.append(run)
+                lost = sorted(set(config.evaluation_sets).difference(run.stored_sets()))
+                remedy = f"delete {folder.path} to have the run trained anew"
+                missing += [f"{method}, seed {seed}: no outputs for {name}; {remedy}." for name in lost]
             else:
                 restarts = len(record["rollbacks"])
                 missing.append(
