@@ -5,9 +5,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from hdge.config import HOME
-from hdge.profiles import load_profile
-from hdge.notebooks import imported_modules
+from hdge.study.config import HOME
+from hdge.study.profiles import load_profile
+from hdge.study.notebooks import imported_modules
 
 profile = load_profile(config.get("profile", "digits"))
 only = str(config["only"]).split("+") if config.get("only") else ()
@@ -77,7 +77,7 @@ rule train:
     """One run. Its inputs are the modules that training imports, so a new plotting function retrains nothing."""
     input:
         NOTEBOOKS / "01_training.ipynb",
-        imported_modules(HOME / "hdge" / "training.py"),
+        imported_modules(HOME / "hdge" / "training" / "loop.py"),
     output:
         f"{RUNS}/{{row}}-seed{{seed}}/record.json",
     log:

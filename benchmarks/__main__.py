@@ -7,7 +7,7 @@ from benchmarks.step import measure_steps
 from benchmarks.term import measure_terms
 from benchmarks.wire import measure_wire
 from hdge.figures.style import save_figure, save_table, use_style
-from hdge.trainer import pick_device
+from hdge.training.trainer import pick_device
 
 PARTS = ("term", "step", "wire")
 

@@ -9,11 +9,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from benchmarks.measure import interleaved, median_interval, seconds
-from hdge.config import parse_config
-from hdge.data import Splits
-from hdge.queue import LogitQueue
-from hdge.sources import ImageSet
-from hdge.trainer import Trainer
+from hdge.core.queue import LogitQueue
+from hdge.data.images import ImageSet
+from hdge.data.splits import Splits
+from hdge.study.config import parse_config
+from hdge.training.trainer import Trainer
 
 IMAGES = 4096
 SECONDS = 90.0  # of measuring, a row

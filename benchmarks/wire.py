@@ -9,8 +9,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from hdge.losses import hybrid_loss
-from hdge.queue import LogitQueue
+from hdge.core.losses import hybrid_loss
+from hdge.core.queue import LogitQueue
 
 RANKS, BATCH, STEPS = 2, 32, 500
 

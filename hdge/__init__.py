@@ -14,47 +14,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hdge import config, data, evaluators, figures, losses, methods, paper, queue, readings, runs, training
-    from hdge.losses import conditional_nll, hybrid_loss, hybrid_terms
-    from hdge.models import WideResNet
-    from hdge.queue import LogitQueue
+    from hdge import evaluators
+    from hdge.core import losses, queue, readings
+    from hdge.core.losses import conditional_nll, hybrid_loss, hybrid_terms
+    from hdge.core.queue import LogitQueue
+    from hdge.methods.networks import WideResNet
 
 __version__ = "0.1.0"
 
-_MODULES = (
-    "config", "data", "evaluators", "figures", "losses", "methods", "paper", "queue", "readings", "runs", "training",
-)  # fmt: skip
+_MODULES = {
+    "evaluators": "hdge.evaluators",
+    "losses": "hdge.core.losses",
+    "queue": "hdge.core.queue",
+    "readings": "hdge.core.readings",
+}
 _NAMES = {
-    "LogitQueue": "queue",
-    "WideResNet": "models",
-    "conditional_nll": "losses",
-    "hybrid_loss": "losses",
-    "hybrid_terms": "losses",
+    "LogitQueue": "hdge.core.queue",
+    "WideResNet": "hdge.methods.networks",
+    "conditional_nll": "hdge.core.losses",
+    "hybrid_loss": "hdge.core.losses",
+    "hybrid_terms": "hdge.core.losses",
 }
 
 __all__ = [
     "LogitQueue",
     "WideResNet",
     "conditional_nll",
-    "config",
-    "data",
     "evaluators",
-    "figures",
     "hybrid_loss",
     "hybrid_terms",
     "losses",
-    "methods",
-    "paper",
     "queue",
     "readings",
-    "runs",
-    "training",
 ]
 
 
 def __getattr__(name: str) -> object:
     if name in _MODULES:
-        return import_module(f"hdge.{name}")
+        return import_module(_MODULES[name])
     if name in _NAMES:
-        return getattr(import_module(f"hdge.{_NAMES[name]}"), name)
+        return getattr(import_module(_NAMES[name]), name)
     raise AttributeError(f"module 'hdge' has no attribute {name!r}")

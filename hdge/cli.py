@@ -8,8 +8,8 @@ from pathlib import Path
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 
-from hdge.config import HOME, HdgeError, config_from, data_root, train_parser
-from hdge.profiles import load_profile
+from hdge.study.config import HOME, HdgeError, config_from, data_root, train_parser
+from hdge.study.profiles import load_profile
 
 DATA_HELP = "where data sets are found or downloaded (default: $HDGE_DATA, or data/ in the checkout)"
 SNAKEFILE = HOME / "Snakefile"
@@ -80,9 +80,9 @@ def _reproduce(arguments: Namespace) -> int:
 
 
 def _train(arguments: Namespace) -> int:
-    from hdge.ranks import process_group, rank_of
-    from hdge.runs import RunFolder
-    from hdge.training import train
+    from hdge.core.distributed import process_group, rank_of
+    from hdge.study.runs import RunFolder
+    from hdge.training.loop import train
 
     folder = RunFolder(Path(arguments.output).resolve())
     config = config_from(arguments)
@@ -97,7 +97,7 @@ def _train(arguments: Namespace) -> int:
 
 
 def _notebook(arguments: Namespace) -> int:
-    from hdge.notebooks import execute
+    from hdge.study.notebooks import execute
 
     execute(Path(arguments.source).resolve(), Path(arguments.output).resolve(), json.loads(arguments.parameters))
     return 0

@@ -8,11 +8,11 @@ import torch
 
 from benchmarks.measure import interleaved, median_interval, peak_bytes
 from hdge import LogitQueue, figures
-from hdge.config import TrainConfig
+from hdge.core.losses import queue_nll
 from hdge.evaluators import approximation
 from hdge.figures import style
-from hdge.losses import queue_nll
-from hdge.runs import Outputs, Run, RunFolder
+from hdge.study.config import TrainConfig
+from hdge.study.runs import Outputs, Run, RunFolder
 from tests.reference import formulas
 
 IMAGES, CLASSES, EPOCHS = 300, 3, 5

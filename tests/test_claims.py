@@ -3,10 +3,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from hdge import claims
-from hdge.claims import CHANCE, CLAIMS, Claim, against, claims_table, comparisons, judge_claim, paper_says
-from hdge.config import HOME
-from hdge.profiles import load_profile
+from hdge.study.config import HOME
+from hdge.study.profiles import load_profile
+from hdge.verdict import claims
+from hdge.verdict.claims import CHANCE, CLAIMS, Claim, against, claims_table, comparisons, judge_claim, paper_says
 
 TWO_SETS = Claim(
     "best of all", "section 0", "words", "table", "auroc", "higher", against("hdge", "cross_entropy", "jem"),

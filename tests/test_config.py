@@ -5,8 +5,8 @@ import pytest
 import yaml
 
 from hdge.cli import main
-from hdge.config import HOME, HdgeError, TrainConfig, config_from, parse_config, train_parser
-from hdge.profiles import load_profile
+from hdge.study.config import HOME, HdgeError, TrainConfig, config_from, parse_config, train_parser
+from hdge.study.profiles import load_profile
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hdge.config import HdgeError
-from hdge.data import add_noise, augment, interpolate_pairs, load_evaluation_set, load_splits, to_unit
+from hdge.data.splits import add_noise, augment, interpolate_pairs, load_evaluation_set, load_splits, to_unit
+from hdge.study.config import HdgeError
 
 
 def rows(images: torch.Tensor) -> set[bytes]:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from hdge import __version__
-from hdge.config import HOME
-from hdge.report import BEGIN, with_results
+from hdge.study.config import HOME
+from hdge.verdict.results import BEGIN, with_results
 
 PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
 README = (HOME / "README.md").read_text()
@@ -74,7 +74,7 @@ def test_continuous_integration_finds_those_blocks():
 
 def test_results_in_the_readme_are_those_of_the_committed_tables():
     assert BEGIN in README
-    assert with_results(README, committed=True) == README, "run `python -m hdge.report`"
+    assert with_results(README, committed=True) == README, "run `python -m hdge.verdict.results`"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from hdge.evaluation import gradient_norms
+from hdge.measure.network import gradient_norms
 
 
 class Linear(nn.Module):

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from hdge import paper
 from hdge.evaluators import calibration, intervals, ood
-from hdge.runs import Outputs
+from hdge.study.runs import Outputs
+from hdge.verdict import rule as paper
 from tests.reference import formulas
 
 scores = st.lists(st.integers(-5, 5).map(float) | st.floats(-1e4, 1e4), min_size=1, max_size=12)

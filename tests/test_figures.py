@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from hdge import figures
-from hdge.config import Method
 from hdge.evaluators import calibration, ood, sweeps
 from hdge.figures import style, toy
+from hdge.study.config import Method
 
 METHODS = ("cross_entropy", "hdge")
 

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from hdge.config import HdgeError
-from hdge.flows import Glow, bits_per_dimension
-from hdge.readings import log_q_x
+from hdge.core.readings import log_q_x
+from hdge.methods.flows import Glow, bits_per_dimension
+from hdge.study.config import HdgeError
 
 
 def small(classes: int = 3, shape: tuple[int, ...] = (1, 4, 4)) -> Glow:

@@ -3,12 +3,13 @@ import json
 import pytest
 import torch
 
-from hdge import keep, profiles, runs
-from hdge.config import HdgeError
 from hdge.evaluators import ood
 from hdge.figures.ood import auroc_figure, histogram_figure
-from hdge.profiles import Profile, load_profile
-from hdge.runs import Outputs, RunFolder, finished_runs
+from hdge.study import archive as keep
+from hdge.study import profiles, runs
+from hdge.study.config import HdgeError
+from hdge.study.profiles import Profile, load_profile
+from hdge.study.runs import Outputs, RunFolder, finished_runs
 
 SETS = ("train", "validation", "test", "svhn", "cifar100", "celeba", "interp")
 

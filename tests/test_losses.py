@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdge import LogitQueue, hybrid_loss, hybrid_terms, losses
-from hdge.losses import batch_nll, queue_margins, queue_nll
-from hdge.published import published_nll
-from hdge.queue import normalize_logits
+from hdge import LogitQueue, hybrid_loss, hybrid_terms
+from hdge.core import losses
+from hdge.core.as_published import published_nll
+from hdge.core.losses import batch_nll, queue_margins, queue_nll
+from hdge.core.queue import normalize_logits
 from tests.reference import formulas
 
 NORMALIZATIONS = ("l2", "softmax", "none")

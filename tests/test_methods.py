@@ -8,18 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hdge import methods, training
-from hdge.config import HdgeError, Method, TrainConfig
-from hdge.data import load_splits
-from hdge.divergence import Guard
-from hdge.lars import Lars
-from hdge.losses import hybrid_terms
-from hdge.models import ResNet50, build_network
-from hdge.published import published_nll
-from hdge.readings import log_q_x
-from hdge.runs import RunFolder
-from hdge.trainer import DivergedError, Trainer
-from hdge.two_views import simclr_loss, supervised_contrastive_loss
+from hdge.core.as_published import published_nll
+from hdge.core.losses import hybrid_terms
+from hdge.core.readings import log_q_x
+from hdge.data.splits import load_splits
+from hdge.methods import base as methods
+from hdge.methods.contrastive import simclr_loss, supervised_contrastive_loss
+from hdge.methods.networks import ResNet50, build_network
+from hdge.study.config import HdgeError, Method, TrainConfig
+from hdge.study.runs import RunFolder
+from hdge.training import loop as training
+from hdge.training.divergence import Guard
+from hdge.training.optimiser import Lars
+from hdge.training.trainer import DivergedError, Trainer
 from tests.reference import formulas
 
 TINY = TrainConfig(

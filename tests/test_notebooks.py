@@ -8,7 +8,7 @@ import nbformat
 import papermill
 import pytest
 
-from hdge.config import HOME
+from hdge.study.config import HOME
 
 NOTEBOOKS = sorted((HOME / "notebooks").glob("*.ipynb"))
 

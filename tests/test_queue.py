@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from benchmarks.measure import peak_bytes
 from hdge import LogitQueue, hybrid_loss
-from hdge.config import HOME
-from hdge.queue import BLOCK, normalize_logits
+from hdge.core.queue import BLOCK, normalize_logits
+from hdge.study.config import HOME
 from tests.reference import formulas
 
 # Sizes around the block length, where the tail's blocks begin and end.

@@ -10,11 +10,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from hdge import LogitQueue, hybrid_loss, trainer
-from hdge.config import HdgeError, TrainConfig
-from hdge.data import load_splits
-from hdge.ranks import rank_of, sum_over_ranks
-from hdge.runs import RunFolder
+from hdge import LogitQueue, hybrid_loss
+from hdge.core.distributed import rank_of, sum_over_ranks
+from hdge.data.splits import load_splits
+from hdge.study.config import HdgeError, TrainConfig
+from hdge.study.runs import RunFolder
+from hdge.training import trainer
 
 BATCH, CLASSES, SIZE, STEPS = 6, 4, 10, 5
 SMALL = TrainConfig(

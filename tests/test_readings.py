@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from hdge import readings
+from hdge.core import readings
 
 logits_arrays = arrays.arrays(
     "float64", st.tuples(st.integers(1, 5), st.integers(1, 6)), elements=st.floats(-50, 50, width=64)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from hdge import attacks
-from hdge.attacks import UNITS, AttackNorm, AttackProtocol, ThroughNoise, attack_network, pgd, withstands_pgd
-from hdge.config import HdgeError, TrainConfig
 from hdge.evaluators import robustness
 from hdge.figures import style
 from hdge.figures.robustness import curves_figure, gap_figure
-from hdge.runs import Run, RunFolder
-from hdge.sgld import frozen
+from hdge.measure import attacks
+from hdge.measure.attacks import UNITS, AttackNorm, AttackProtocol, ThroughNoise, attack_network, pgd, withstands_pgd
+from hdge.methods.sgld import frozen
+from hdge.study.config import HdgeError, TrainConfig
+from hdge.study.runs import Run, RunFolder
 
 SMALL = AttackProtocol(
     images=24, steps=10, l2=(0.1, 0.5), linf=(2, 20), checked=(("l2", 0.1), ("linf", 2.0)), checked_images=12,

@@ -10,16 +10,17 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from hdge import judges, sampling
-from hdge.config import HdgeError, TrainConfig
-from hdge.data import load_splits
+from hdge.data.splits import load_splits
 from hdge.evaluators import generation
 from hdge.figures import generation as figures
 from hdge.figures.style import save_figure, use_style
-from hdge.flows import Glow
-from hdge.models import build_network
-from hdge.runs import Outputs, Run, RunFolder
-from hdge.sampling import SamplingProtocol
+from hdge.measure import critic as judges
+from hdge.measure import samples as sampling
+from hdge.measure.samples import SamplingProtocol
+from hdge.methods.flows import Glow
+from hdge.methods.networks import build_network
+from hdge.study.config import HdgeError, TrainConfig
+from hdge.study.runs import Outputs, Run, RunFolder
 
 TINY = SamplingProtocol(chains=12, per_class=2, steps=4, record_every=2)
 SMALL = {"dataset": "digits", "evaluation_sets": (), "depth": 10, "width": 1}

@@ -4,8 +4,8 @@ import math
 import pytest
 import torch
 
-from hdge.models import WideResNet
-from hdge.sgld import Chains, frozen, sgld_step
+from hdge.methods.networks import WideResNet
+from hdge.methods.sgld import Chains, frozen, sgld_step
 
 
 @pytest.mark.parametrize(("variance", "step_size", "noise"), [(1.0, 0.1, 0.3), (4.0, 1.0, 0.5), (0.5, 0.6, 0.2)])

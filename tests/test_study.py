@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from hdge import notebooks
-from hdge.config import HOME, HdgeError
+from hdge.study import notebooks
+from hdge.study.config import HOME, HdgeError
 
 PARTS = ("hdge", "notebooks", "profiles", "Snakefile", "pyproject.toml")
 
@@ -95,7 +95,7 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
         ("hdge/figures/ood.py", "Density of test images", "Densities of test images", ["02_ood", "09_verdict"]),
         ("profiles/smoke.yaml", "  hdge:", "  hdge: {alpha: 0.4}", [*of_hdge, *readers]),
         ("hdge/figures/robustness.py", "What attacks leave", "What all attacks leave", ["06_robustness", "09_verdict"]),
-        ("hdge/losses.py", "return alpha *", "return 1 * alpha *", ["00_tour", *everything, *readers]),
+        ("hdge/core/losses.py", "return alpha *", "return 1 * alpha *", ["00_tour", *everything, *readers]),
     ):
         path = study.folder / name
         before, stamp = path.read_text(), path.stat()
@@ -138,6 +138,6 @@ def test_modules_behind_a_notebook_are_found_through_others():
     found = {path.stem for path in notebooks.imported_modules(HOME / "notebooks" / "03_calibration.ipynb")}
     assert {"calibration", "style", "runs", "config", "readings", "intervals", "paper"} <= found
     assert not found & {"ood", "classification", "toy", "training", "queue"}
-    behind_training = {path.stem for path in notebooks.imported_modules(HOME / "hdge" / "training.py")}
+    behind_training = {path.stem for path in notebooks.imported_modules(HOME / "hdge" / "training" / "loop.py")}
     assert {"training", "queue", "losses", "sources"} <= behind_training
     assert not behind_training & {"style", "ood", "figures", "paper"}

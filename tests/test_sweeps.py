@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 import torch
 
-from hdge.config import TrainConfig
 from hdge.evaluators import sweeps
 from hdge.evaluators.classification import accuracy_table
-from hdge.runs import Outputs, Run, RunFolder
+from hdge.study.config import TrainConfig
+from hdge.study.runs import Outputs, Run, RunFolder
 
 BASE = {"dataset": "digits", "evaluation_sets": ("near",), "queue_size": 100}
 

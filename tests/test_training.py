@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 import torch
 
-from hdge import evaluation, trainer, training
-from hdge.config import HdgeError, TrainConfig
-from hdge.data import load_splits
-from hdge.methods import Stage
-from hdge.models import WideResNet
-from hdge.runs import Outputs, RunFolder, atomic_write
+from hdge.data.splits import load_splits
+from hdge.measure import network as evaluation
+from hdge.methods.base import Stage
+from hdge.methods.networks import WideResNet
+from hdge.study.config import HdgeError, TrainConfig
+from hdge.study.runs import Outputs, RunFolder, atomic_write
+from hdge.training import loop as training
+from hdge.training import trainer
 
 SMALL = TrainConfig(
     dataset="digits", evaluation_sets=("interp",), depth=10, width=1, queue_size=200, learning_rate=4e-3,

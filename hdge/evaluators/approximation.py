@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hdge.core.queue import Normalization, normalize_logits
+from hdge.core.readings import of_label
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, student_interval
-from hdge.queue import Normalization, normalize_logits
-from hdge.readings import of_label
-from hdge.runs import Run
+from hdge.study.runs import Run
 
 DRAWS = 32  # random queues a size: the relative error of a standard deviation from 32 draws is 1 / sqrt(64) = 13 %
 TEMPERATURES = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -56,7 +56,7 @@ def log_partition_draws(
         logits: f(x) of the N images of the pool.
         sizes: values of K, each at most N.
         temperature: t.
-        normalize: see :func:`hdge.queue.normalize_logits`.
+        normalize: see :func:`hdge.core.queue.normalize_logits`.
         draws: number of random orders.
 
     Returns:

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from scipy import optimize
 from torch import Tensor
 
+from hdge.core.readings import confidence, log_q_y_given_x, of_label, prediction
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, percentile_interval
-from hdge.readings import confidence, log_q_y_given_x, of_label, prediction
-from hdge.runs import Run
+from hdge.study.runs import Run
 
 BINS = 20  # paper, section 5.2
 

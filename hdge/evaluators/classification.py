@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from hdge.core.readings import prediction
 from hdge.evaluators.intervals import wilson_interval
-from hdge.readings import prediction
-from hdge.runs import Run
+from hdge.study.runs import Run
 
 
 def accuracy_table(runs: Sequence[Run]) -> pd.DataFrame:

@@ -14,11 +14,11 @@ from jaxtyping import Float
 from scipy.special import xlogy
 from torch import Tensor
 
+from hdge.core.readings import log_q_x, of_label, prediction
 from hdge.evaluators.classification import accuracy_table
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, percentile_interval
-from hdge.judges import Sampled
-from hdge.readings import log_q_x, of_label, prediction
-from hdge.runs import classifiers
+from hdge.measure.critic import Sampled
+from hdge.study.runs import classifiers
 
 SCORES = {
     "study": ("Inception-score formula on the study's classifier", "Fréchet distance on the study's features"),

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from hdge.core.readings import confidence, log_q_x
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, percentile_interval
-from hdge.readings import confidence, log_q_x
-from hdge.runs import Outputs, Run
+from hdge.study.runs import Outputs, Run
 
 SCORES = ("log q(x)", "max q(y|x)", "approximate mass")
 

@@ -11,10 +11,10 @@ from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
 
-from hdge.attacks import AttackProtocol, attack_run
-from hdge.config import ONE_LOGIT, HdgeError
 from hdge.evaluators.intervals import LEVEL, wilson_interval
-from hdge.runs import Run
+from hdge.measure.attacks import AttackProtocol, attack_run
+from hdge.study.config import ONE_LOGIT, HdgeError
+from hdge.study.runs import Run
 
 PGD, AUTOATTACK, THROUGH_NOISE = "PGD", "AutoAttack", "PGD through noise"
 UNIT_NAMES = {"l2": "pixels of [0, 1]", "linf": "1/255"}
@@ -26,7 +26,7 @@ MASKED_ABOVE = 0.05
 
 
 class Attacked(NamedTuple):
-    """A run, and which images it withstood under which protocol; see :func:`hdge.attacks.attack_network`."""
+    """A run, and which images it withstood under which protocol; see :func:`hdge.measure.attacks.attack_network`."""
 
     run: Run
     protocol: AttackProtocol

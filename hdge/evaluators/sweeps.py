@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from hdge.config import TrainConfig
 from hdge.evaluators.calibration import expected_calibration_error, negative_log_likelihood
 from hdge.evaluators.classification import accuracy_table
 from hdge.evaluators.intervals import holm, student_interval, student_p
 from hdge.evaluators.ood import SCORES, auroc_table
-from hdge.runs import Run
+from hdge.study.config import TrainConfig
+from hdge.study.runs import Run
 
 # What the released code does and Algorithm 1 does not; notes on each are in notebook 08.
 DEPARTURES = {

@@ -57,7 +57,7 @@ def posthoc_figure(table: pd.DataFrame, scale: str) -> Figure:
     """AUROC of every score of a plain classifier, post-hoc detectors included, and of HDGE: a row each.
 
     Args:
-        table: rows of :func:`hdge.evaluators.ood.auroc_table` and :func:`hdge.posthoc.posthoc_table`.
+        table: rows of :func:`hdge.evaluators.ood.auroc_table` and :func:`hdge.measure.posthoc.posthoc_table`.
         scale: of the runs, for the caption.
     """
     sets = list(dict.fromkeys(table["ood_set"]))

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from hdge.runs import atomic_write, project_root
+from hdge.study.runs import atomic_write, project_root
 
 # One colour a method throughout the study: a hue of Okabe and Ito's palette, told apart by every kind of colour vision,
 # for each family of methods, and shades of it within. Where many methods meet they are named beside their marks.

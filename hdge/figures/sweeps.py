@@ -162,7 +162,7 @@ def claims_figure(claims: pd.DataFrame, rows: pd.DataFrame, scale: str) -> Figur
     """Every claim with all its comparisons: how far each stands from no difference.
 
     Args:
-        claims: a row a claim, of :func:`hdge.claims.claims_table`.
+        claims: a row a claim, of :func:`hdge.verdict.claims.claims_table`.
         rows: a row a comparison, likewise.
         scale: of the runs, for the caption.
     """

@@ -22,7 +22,7 @@ def density_figure(table: pd.DataFrame) -> Figure:
     """Both readings of every method over the plane.
 
     Args:
-        table: grids of :func:`hdge.toy.density_grid`, and the training points as rows of method "data" whose
+        table: grids of :func:`hdge.evaluators.toy.density_grid`, and the training points as rows of method "data" whose
             columns x1, x2 and label are filled.
     """
     points = table[table["method"] == "data"]

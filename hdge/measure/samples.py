@@ -1,0 +1,237 @@
+"""Samples of trained networks: by Langevin dynamics or, of a flow, directly.
+
+They are stored with their run, so that a figure is redrawn without weights, data or patience.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hdge.core.readings import log_q_x, prediction
+from hdge.data.images import ImageSet
+from hdge.data.splits import load_splits, to_unit
+from hdge.measure.network import EVALUATION_BATCH, load_network
+from hdge.methods.flows import LEVELS, Glow
+from hdge.methods.sgld import frozen, log_density_of, sgld_step
+from hdge.study.config import ONE_LOGIT, HdgeError
+from hdge.study.runs import Run, of_methods
+from hdge.training.trainer import pick_device
+
+# The paper compares these two, and the rule asks for seeds; of the others one seed is sampled.
+ALL_SEEDS = ("jem", "hdge_jem")
+SAMPLED = ("cross_entropy", "hdge", "jem", "hdge_jem", "igebm", "igebm_conditional", "glow", "glow_conditional")
+CHAIN_BATCH = 256  # chains stepped together: their activations fit a GPU at WRN-28-10, and a CPU's caches gain no more
+
+
+@dataclass(frozen=True)
+class SamplingProtocol:
+    """How a network is sampled. The defaults are the paper's scale.
+
+    JEM, whose sampler the paper takes, draws its samples by 1,000 rounds of 40 steps for 64 of 10,000 chains: 256 steps
+    a chain on average. Its chains go on from the training's buffer, which no run keeps; here all start afresh, so that
+    networks trained without a sampler have the same start.
+
+    Args:
+        chains: of log q(x), from uniform noise; their ends are the samples that are scored.
+        per_class: chains of every class: of log q(x|y) from noise, and of log q(x) from test images.
+        steps: of every chain.
+        step_size: eta, in units of pixels in [-1, 1].
+        noise: sigma, likewise.
+        record_every: steps between two looks at a chain.
+        seed: of the chains.
+    """
+
+    chains: int = 10_000
+    per_class: int = 100
+    steps: int = 256
+    step_size: float = 1.0
+    noise: float = 0.01
+    record_every: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.chains < 2 or self.per_class < 1:
+            raise HdgeError(f"chains is {self.chains} and per_class {self.per_class}; take at least 2 and 1.")
+        if self.steps < 1 or self.record_every < 1 or self.steps % self.record_every:
+            raise HdgeError(f"steps is {self.steps}; it must be a multiple of record_every, {self.record_every}.")
+
+
+# By profile. What limits the small ones is a CPU: a step of 64 chains takes some 7 ms at WRN-10-1 on 8 x 8 pixels
+# and 0.25 s at WRN-10-2 on 32 x 32. 128 steps are about what a chain of the digits' training buffer has behind it.
+PROTOCOLS = {
+    "smoke": SamplingProtocol(chains=16, per_class=2, steps=8, record_every=4),
+    "digits": SamplingProtocol(chains=320, per_class=6, steps=128),
+    "cifar10-reduced": SamplingProtocol(chains=200, per_class=6, steps=128),
+}
+
+
+def sample_run(run: Run, protocol: SamplingProtocol, data_root: Path) -> dict[str, Tensor]:
+    """Samples of one run, as stored or anew.
+
+    Args:
+        run: a finished run.
+        protocol: how.
+        data_root: for the test images, where the samples have to be drawn anew.
+
+    Returns:
+        samples, uint8 (N, channels, H, W), with their logits (N, C); images (M, channels, H, W), real ones from which
+        chains started, and image_labels (M,). With classes: class_samples, class_labels and class_logits alike. With
+        chains: steps (S,), and for chains from "noise" and from "data" <start>_log_q_x (S, N) in nats,
+        <start>_distance (S, N), root mean square over pixels in [0, 1], and <start>_changed (S, N), whether
+        argmax f(x) is another than at the start.
+
+    Raises:
+        HdgeError: a kept run without such samples, which has no weights to draw them.
+    """
+
+    def measure() -> dict[str, Tensor]:
+        device = pick_device()
+        test = load_splits(run.config.dataset, data_root).test
+        model = load_network(run, tuple(test.images.shape[1:])).to(device)
+        classes = 1 if run.config.method in ONE_LOGIT else len(test.classes)
+        images, image_labels = first_of_each_class(test, protocol.per_class)
+        labels = torch.arange(classes, device=device).repeat_interleave(protocol.per_class)
+        if isinstance(model, Glow):
+            results = sample_flow(model, labels, protocol)
+        else:
+            results = sample_chains(model, images.to(device), labels, protocol, f"{run.method} seed {run.seed}")
+        return {name: value.cpu() for name, value in results.items()} | {"images": images, "image_labels": image_labels}
+
+    return run.folder.measured("samples", asdict(protocol), measure)
+
+
+def first_of_each_class(test: ImageSet, count: int) -> tuple[UInt8[Tensor, "m c h w"], Int[Tensor, " m"]]:
+    """The first few test images of every class, in order of classes, and their labels."""
+    places = [(test.labels == label).nonzero().flatten()[:count] for label in range(len(test.classes))]
+    return test.images[torch.cat(places)], test.labels[torch.cat(places)]
+
+
+def sample_chains(
+    model: nn.Module,
+    images: UInt8[Tensor, "m channels height width"],
+    labels: Int[Tensor, " l"],
+    protocol: SamplingProtocol,
+    name: str,
+) -> dict[str, Tensor]:
+    """Chains of log q(x) from noise and from images, and of log q(x|y) from noise; see :func:`sample_run`."""
+    generator = torch.Generator(images.device).manual_seed(protocol.seed)
+
+    def noise(count: int) -> Tensor:
+        start = torch.empty(count, *images.shape[1:], device=images.device)
+        return start.uniform_(-1, 1, generator=generator)
+
+    starts: dict[str, tuple[Tensor, Tensor | None]] = {
+        "noise": (noise(protocol.chains), None),
+        "data": (2 * to_unit(images) - 1, None),
+    }
+    conditional = len(labels) > protocol.per_class  # one logit has no classes
+    if conditional:
+        starts["class"] = (noise(len(labels)), labels)
+    total = protocol.steps * sum(len(start) for start, _ in starts.values())
+    results, ends = {"steps": torch.arange(0, protocol.steps + 1, protocol.record_every)}, {}
+    with frozen(model), tqdm(total=total, desc=name, unit="step", unit_scale=True) as bar:
+        for kind, (start, own) in starts.items():
+            ends[kind], *traces = run_chains(model, start, own, protocol, generator, bar)
+            if own is None:
+                results |= dict(zip((f"{kind}_log_q_x", f"{kind}_distance", f"{kind}_changed"), traces, strict=True))
+    samples = to_bytes((ends["noise"] + 1) / 2)
+    results |= {"samples": samples, "logits": logits_of(model, samples)}
+    if conditional:
+        shown = to_bytes((ends["class"] + 1) / 2)
+        results |= {"class_samples": shown, "class_labels": labels, "class_logits": logits_of(model, shown)}
+    return results
+
+
+def run_chains(
+    model: nn.Module,
+    start: Float[Tensor, "n channels height width"],
+    labels: Int[Tensor, " n"] | None,
+    protocol: SamplingProtocol,
+    generator: torch.Generator,
+    bar: tqdm,
+) -> tuple[Float[Tensor, "n channels height width"], Float[Tensor, "s n"], Float[Tensor, "s n"], Bool[Tensor, "s n"]]:
+    """Chains of log q(x), or with labels of log q(x|y), whose gradient needs no normaliser: it is that of f(x)[y].
+
+    Args:
+        model: from images in [0, 1] to logits.
+        start: of the chains, pixels in [-1, 1].
+        labels: the chains' classes, or none.
+        protocol: steps and their size.
+        generator: of the noise.
+        bar: told of every step of every chain.
+
+    Returns:
+        The chains' ends, and at every recorded step log q(x) up to a constant in nats, the distance from the start and
+        whether argmax f(x) is another than there.
+    """
+    ends, traces = [], []
+    for places in torch.arange(len(start), device=start.device).split(CHAIN_BATCH):
+        samples = first = start[places]
+        log_density = log_density_of(model, None if labels is None else labels[places])
+        trace = [look(model, samples, first)]
+        for step in range(1, protocol.steps + 1):
+            samples = sgld_step(samples, log_density, protocol.step_size, protocol.noise, generator)
+            if step % protocol.record_every == 0:
+                trace.append(look(model, samples, first))
+            bar.update(len(samples))
+        ends.append(samples)
+        traces.append([torch.stack(seen) for seen in zip(*trace, strict=True)])
+    log_q, distance, predicted = (torch.cat(parts, dim=1) for parts in zip(*traces, strict=True))
+    return torch.cat(ends), log_q, distance, predicted != predicted[:1]
+
+
+@torch.no_grad()
+def look(
+    model: nn.Module, samples: Float[Tensor, "n channels height width"], start: Float[Tensor, "n channels height width"]
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Int[Tensor, " n"]]:
+    """log q(x) up to a constant, distance from the start in pixels in [0, 1], and argmax f(x)."""
+    logits = model((samples + 1) / 2).float()
+    distance = ((samples - start) / 2).square().flatten(1).mean(dim=1).sqrt()
+    return log_q_x(logits), distance, prediction(logits)
+
+
+@torch.no_grad()
+def sample_flow(model: Glow, labels: Int[Tensor, " l"], protocol: SamplingProtocol) -> dict[str, Tensor]:
+    """A flow's own samples: of equally many classes, and of every class; see :func:`sample_run`."""
+
+    def draw(own: Tensor) -> Tensor:
+        centred, _ = model.flow.sample(len(own), own)
+        return to_bytes(((centred + 0.5) * LEVELS - 0.5) / (LEVELS - 1))
+
+    every = torch.arange(protocol.chains, device=labels.device) % model.num_classes
+    with torch.random.fork_rng(devices=[labels.device] if labels.is_cuda else []):
+        torch.manual_seed(protocol.seed)
+        samples = torch.cat([draw(part) for part in every.split(CHAIN_BATCH)])
+        shown = draw(labels)
+    results = {"samples": samples, "logits": logits_of(model, samples)}
+    if model.num_classes > 1:
+        results |= {"class_samples": shown, "class_labels": labels, "class_logits": logits_of(model, shown)}
+    return results
+
+
+def to_bytes(images: Float[Tensor, "n channels height width"]) -> UInt8[Tensor, "n channels height width"]:
+    """Pixels in [0, 1], clipped to it, as whole values up to 255; what is not a number becomes black."""
+    return (255 * images.nan_to_num(0.0, 1.0, 0.0).clamp(0, 1)).round().to(torch.uint8)
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, images: UInt8[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
+    """f(x) of images as they are shown, without the test-time noise: samples bring their own."""
+    return torch.cat([model(to_unit(batch)).float() for batch in images.split(EVALUATION_BATCH)])
+
+
+def to_be_sampled(runs: Sequence[Run]) -> list[Run]:
+    """Of the methods that are sampled, all runs of those that the paper compares and the first seed's of the others."""
+    own = of_methods(runs, SAMPLED)
+    return [run for run in own if run.method in ALL_SEEDS or run in first_seeds(own)]
+
+
+def first_seeds(runs: Sequence[Run]) -> list[Run]:
+    """One run a method, that of its lowest seed."""
+    lowest = {run.method: run for run in sorted(runs, key=lambda run: run.seed, reverse=True)}
+    return [run for run in runs if run is lowest[run.method]]

@@ -1,0 +1,128 @@
+"""Methods that contrast two views of each image: supervised contrastive learning, SimCLR and JointLoss.
+
+Each is two stages of one run: the first trains features through a projection head that is then thrown away, the second
+a linear head on frozen features, or everything at once. The losses are pytorch-metric-learning's.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pytorch_metric_learning.losses import NTXentLoss, SupConLoss
+from torch import Tensor, nn
+
+from hdge.methods.base import Method, Stage, Step, View
+from hdge.study.config import TrainConfig
+
+
+def supervised_contrastive_loss(
+    projections: Float[Tensor, "two_views features"], labels: Int[Tensor, " batch"], temperature: float
+) -> Float[Tensor, ""]:
+    r"""Supervised contrastive loss of two views of each image.
+
+    .. math:: \frac{1}{2B} \sum_i \frac{-1}{|P(i)|} \sum_{p \in P(i)}
+              \log \frac{e^{z_i \cdot z_p / t}}{\sum_{a \ne i} e^{z_i \cdot z_a / t}}
+
+    with P(i) all other views of images of i's class, so that every view has a positive.
+
+    Args:
+        projections: z before it is scaled to unit length, shape (2 B, D): first views, then second ones.
+        labels: y, shape (B,).
+        temperature: t, positive.
+
+    Source: Khosla et al. 2020, equation 2 (L_out).
+    """
+    return SupConLoss(temperature=temperature)(projections, labels.repeat(2))
+
+
+def simclr_loss(projections: Float[Tensor, "two_views features"], temperature: float) -> Float[Tensor, ""]:
+    r"""Normalised-temperature cross-entropy of two views of each image.
+
+    .. math:: \frac{1}{2B} \sum_i -\log \frac{e^{z_i \cdot z_{j(i)} / t}}{\sum_{a \ne i} e^{z_i \cdot z_a / t}}
+
+    with j(i) the other view of the same image.
+
+    Args:
+        projections: z before it is scaled to unit length, shape (2 B, D): first views, then second ones.
+        temperature: t, positive.
+
+    Source: Chen et al. 2020, equation 1.
+    """
+    images = torch.arange(len(projections) // 2, device=projections.device).repeat(2)
+    return NTXentLoss(temperature=temperature)(projections, images)
+
+
+class TwoViews(Method):
+    """What the methods of two views share: a projection head on the network's features, and a first stage on them."""
+
+    def __init__(self, config: TrainConfig, model: nn.Module, second: str) -> None:
+        super().__init__(config)
+        self.stage = 0
+        self.stages = (
+            Stage("features", config.epochs, config.learning_rate, classifies=False),
+            Stage(second, config.head_epochs, config.head_learning_rate),
+        )
+        features = model.get_parameter("head.weight").shape[1]
+        self.projection = nn.Sequential(
+            nn.Linear(features, features), nn.ReLU(), nn.Linear(features, config.projection_size)
+        )
+
+    def projected(self, model: Any, view: View) -> tuple[Tensor, Tensor]:
+        """Features of two views in one pass, and their projections."""
+        features = model.features(torch.cat([view(), view()])).float()
+        return features, self.projection(features)
+
+    def contrastive(self, projections: Tensor, labels: Tensor) -> Tensor:
+        if self.config.method == "supcon":
+            return supervised_contrastive_loss(projections, labels, self.config.temperature)
+        return simclr_loss(projections, self.config.temperature)
+
+
+class ContrastivePretraining(TwoViews):
+    """Features by a contrastive loss, of labels (supcon) or of images alone (SimCLR), then a linear head on them.
+
+    Source: paper, sections 5.1.2 and 5.3; Khosla et al. 2020, Chen et al. 2020.
+    """
+
+    def __init__(self, config: TrainConfig, model: nn.Module) -> None:
+        super().__init__(config, model, second="linear head")
+
+    def begin(self, stage: int, model: nn.Module) -> None:
+        self.stage = stage
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith("head") == bool(stage))
+        self.projection.requires_grad_(stage == 0)
+
+    def forward(self, model: nn.Module, view: View, labels: Tensor) -> Step:
+        if self.stage == 0:
+            features, projections = self.projected(model, view)
+            loss = self.contrastive(projections, labels)
+            return Step(loss, features.new_zeros(len(labels), 1), {"contrastive": loss})
+        logits = model(view()).float()
+        return Step(F.cross_entropy(logits, labels), logits, {})
+
+
+class JointLoss(TwoViews):
+    """SimCLR on images alone, then cross-entropy with smoothed labels and SimCLR together, all parameters throughout.
+
+    Source: Winkens et al. 2020.
+    """
+
+    def __init__(self, config: TrainConfig, model: nn.Module) -> None:
+        super().__init__(config, model, second="joint")
+
+    def begin(self, stage: int, model: nn.Module) -> None:
+        self.stage = stage
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(stage == 1 or not name.startswith("head"))
+
+    def forward(self, model: Any, view: View, labels: Tensor) -> Step:
+        features, projections = self.projected(model, view)
+        contrastive = self.contrastive(projections, labels)
+        if self.stage == 0:
+            return Step(contrastive, features.new_zeros(len(labels), 1), {"contrastive": contrastive})
+        logits = model.head(features)
+        loss = F.cross_entropy(logits, labels.repeat(2), label_smoothing=self.config.label_smoothing)
+        terms = {"discriminative": loss, "contrastive": contrastive}
+        return Step(loss + contrastive, logits[: len(labels)], terms)

@@ -1,0 +1,160 @@
+"""Stochastic gradient Langevin dynamics: the step, and persistent chains with a replay buffer.
+
+Chains live in the coordinates of JEM and IGEBM, pixels scaled to [-1, 1], so that step sizes are the papers' own.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from hdge.core.readings import log_q_x, of_label
+
+LogDensity = Callable[[Tensor], Tensor]
+
+
+def log_density_of(model: nn.Module, labels: Int[Tensor, " n"] | None) -> LogDensity:
+    """log q(x), or log q(x|y) of given labels, up to a constant, of samples with pixels in [-1, 1]."""
+
+    def log_density(samples: Tensor) -> Tensor:
+        logits = model((samples + 1) / 2).float()
+        return log_q_x(logits) if labels is None else of_label(logits, labels)
+
+    return log_density
+
+
+def sgld_step(
+    samples: Float[Tensor, "chains *shape"],
+    log_density: LogDensity,
+    step_size: float,
+    noise: float,
+    generator: torch.Generator,
+) -> Float[Tensor, "chains *shape"]:
+    r"""One step of every chain.
+
+    .. math:: x' = x + \eta \, \frac{\partial \log q(x)}{\partial x} + \sigma \xi, \qquad \xi \sim N(0, 1)
+
+    Langevin dynamics proper ties the two together as sigma = sqrt(2 eta); like JEM and IGEBM, this sampler does not,
+    and with sigma below that it samples a sharpened density.
+
+    Args:
+        samples: x, shape (N, ...).
+        log_density: maps x to log q(x) up to a constant, shape (N,), each from its own chain alone.
+        step_size: eta, positive (1 in JEM).
+        noise: sigma, 0 or more (0.01 in JEM).
+        generator: source of xi.
+
+    Returns:
+        x', shape (N, ...), without gradient.
+
+    Source: paper, equation 5; Welling & Teh 2011.
+    """
+    samples = samples.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(log_density(samples).sum(), samples)
+    xi = torch.empty_like(samples, requires_grad=False).normal_(generator=generator)
+    return samples.detach() + step_size * gradient + noise * xi
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode and without parameter gradients: a chain needs the gradient of its input alone.
+
+    That saves the third of a forward and backward pass that weights would cost, and is what makes a sampling step two
+    passes rather than three.
+    """
+    training = model.training
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
+    model.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, want in zip(model.parameters(), wanted, strict=True):
+            parameter.requires_grad_(want)
+        model.train(training)
+
+
+class Chains(nn.Module):
+    """Persistent chains: a replay buffer, and a generator of their own, both part of a run's state.
+
+    Args:
+        shape: of one sample, (channels, height, width).
+        size: chains in the buffer (10,000 in JEM); started uniform in [-1, 1].
+        restart: probability that a drawn chain starts afresh, in [0, 1] (0.05 in JEM).
+        step_size: see :func:`sgld_step`.
+        noise: see :func:`sgld_step`.
+        seed: of the chains' generator.
+        num_classes: C, to keep an equal part of the buffer for every class; 1 for chains of log q(x).
+
+    Raises:
+        ValueError: a buffer without room for a chain a class.
+    """
+
+    buffer: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        size: int,
+        restart: float,
+        step_size: float,
+        noise: float,
+        seed: int,
+        num_classes: int = 1,
+    ) -> None:
+        super().__init__()
+        if size < num_classes:
+            raise ValueError(
+                f"the replay buffer holds {size} chains; it must hold at least {num_classes}, one a class."
+            )
+        self.restart, self.step_size, self.noise = restart, step_size, noise
+        self.per_class = size // num_classes
+        self.register_buffer("buffer", torch.empty(self.per_class * num_classes, *shape))
+        self.reseed(seed)
+        self.buffer.uniform_(-1, 1, generator=self.generator)
+
+    def reseed(self, seed: int) -> None:
+        """Start the generator anew, as after a divergence."""
+        self.generator = torch.Generator(self.buffer.device).manual_seed(seed)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Chains":
+        super()._apply(fn, recurse)
+        if self.generator.device != self.buffer.device:
+            self.generator = torch.Generator(self.buffer.device).manual_seed(self.generator.initial_seed())
+        return self
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["generator"].cpu())
+
+    def sample(
+        self, log_density: LogDensity, count: int, steps: int, labels: Int[Tensor, " count"] | None = None
+    ) -> Float[Tensor, "count *shape"]:
+        """Take chains from the buffer, go on with them, and put them back.
+
+        Args:
+            log_density: as in :func:`sgld_step`.
+            count: how many chains.
+            steps: how many steps each takes.
+            labels: the class of every chain, shape (count,), if chains are kept by class.
+
+        Returns:
+            The chains' ends in [-1, 1] and somewhat beyond, shape (count, ...), without gradient.
+        """
+        device = self.buffer.device
+        places = torch.randint(self.per_class, (count,), generator=self.generator, device=device)
+        if labels is not None:
+            places = places + labels * self.per_class
+        fresh = torch.empty(count, *self.buffer.shape[1:], device=device).uniform_(-1, 1, generator=self.generator)
+        restarted = torch.rand(count, generator=self.generator, device=device) < self.restart
+        restarted = restarted.view(-1, *[1] * (self.buffer.ndim - 1))
+        samples = torch.where(restarted, fresh, self.buffer[places])
+        for _ in range(steps):
+            samples = sgld_step(samples, log_density, self.step_size, self.noise, self.generator)
+        self.buffer[places] = samples
+        return samples

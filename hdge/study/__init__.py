@@ -1,0 +1,1 @@
+"""A run, a plan of runs, and the study as its notebooks see it."""

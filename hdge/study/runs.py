@@ -1,0 +1,276 @@
+"""The run folder: what a training run leaves behind, and the only code that touches its files.
+
+::
+
+    <root>/papermill_runs/<profile>/runs/<method>-seed<seed>/
+        config.json            the TrainConfig
+        state.pt               full state of a run under way; gone when it has ended
+        history.csv            one row an epoch
+        weights.safetensors    the trained network
+        outputs/<set>.safetensors   logits (N, C) float32 and labels (N,) int64 of each evaluation set; of test
+                                    images the gradient norms (N,) of log q(x) as well
+        trajectory.safetensors      logits (epochs, N, C) float16 of the validation images after every epoch
+        measured/<name>.safetensors what notebooks 05 and 06 measured on the network: samples, attacks
+        record.json            written last: config, data, cost, versions, and the SHA-256 of every other file
+
+Nothing here can run code when it is read: safetensors, JSON, CSV, and a state loaded with ``weights_only=True``.
+"""
+
+import hashlib
+import inspect
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors
+import safetensors.torch
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hdge.study.config import HOME, ONE_LOGIT, HdgeError, TrainConfig
+from hdge.study.profiles import Profile, kept_folder
+
+
+def project_root(root: str | Path) -> Path:
+    """The folder that holds papermill_runs/ and figures/: the one given, or this checkout if it is empty."""
+    return Path(root).resolve() if str(root) else HOME
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a reader, or a run that is killed, never sees half of it.
+
+    Raises:
+        HdgeError: the folder cannot be written to, or the disk is full; nothing is left behind.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise HdgeError(
+            f"{path} cannot be written ({error.strerror}); free some space or choose another root."
+        ) from None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The waist of the study: logits (N, C), float32, and labels (N,) of one run on one evaluation set.
+
+    With them, of test images, the steepness of log q(x): what logits alone do not tell.
+    """
+
+    logits: Float[Tensor, "n classes"]
+    labels: Int[Tensor, " n"]
+    gradient_norms: Float[Tensor, " n"] | None = None
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder, finished or under way."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, profile: str, method: str, seed: int, root: str | Path = "") -> "RunFolder":
+        """The folder of a profile's run."""
+        return cls(project_root(root) / "papermill_runs" / profile / "runs" / f"{method}-seed{seed}")
+
+    @classmethod
+    def kept(cls, profile: str, method: str, seed: int) -> "RunFolder":
+        """The folder of a run that the repository keeps; see :mod:`hdge.study.archive`."""
+        return cls(kept_folder(profile, method, seed))
+
+    def write_config(self, config: TrainConfig) -> None:
+        atomic_write(self.path / "config.json", config.to_json().encode())
+
+    def write_history(self, history: pd.DataFrame) -> None:
+        atomic_write(self.path / "history.csv", history.to_csv(index=False).encode())
+
+    def history(self) -> pd.DataFrame:
+        """One row an epoch: learning rate, losses, accuracies."""
+        return pd.read_csv(self.path / "history.csv")
+
+    def write_weights(self, tensors: Mapping[str, Tensor], config: TrainConfig) -> None:
+        """Weights with the config in their one metadata entry (several entries would not be stored in order)."""
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        metadata = {"config": json.dumps(json.loads(config.to_json()), sort_keys=True)}
+        atomic_write(self.path / "weights.safetensors", safetensors.torch.save(contiguous, metadata))
+
+    def weights(self) -> dict[str, Tensor]:
+        return safetensors.torch.load_file(self.path / "weights.safetensors")
+
+    def write_trajectory(self, logits: Sequence[Tensor]) -> None:
+        tensors = {"logits": torch.stack(list(logits)) if logits else torch.empty(0, 0, 0)}
+        atomic_write(self.path / "trajectory.safetensors", safetensors.torch.save(tensors))
+
+    def trajectory(self) -> Float[Tensor, "epochs n classes"]:
+        """Logits of the validation images after every epoch; float16 in the file, float32 here."""
+        return safetensors.torch.load_file(self.path / "trajectory.safetensors")["logits"].float()
+
+    def write_outputs(self, name: str, outputs: Outputs) -> None:
+        tensors = {"logits": outputs.logits.float().cpu().contiguous(), "labels": outputs.labels.cpu()}
+        if outputs.gradient_norms is not None:
+            tensors["gradient_norms"] = outputs.gradient_norms.float()
+        atomic_write(self.path / "outputs" / f"{name}.safetensors", safetensors.torch.save(tensors))
+
+    def outputs(self, name: str) -> Outputs:
+        """The stored logits and labels of an evaluation set.
+
+        Raises:
+            HdgeError: the set is not stored, or its file does not match the record.
+        """
+        path = self.path / "outputs" / f"{name}.safetensors"
+        if not path.exists():
+            raise HdgeError(f"{self.path} holds no outputs for {name!r}; add it to evaluation_sets and train again.")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.record()["files"].get(f"outputs/{path.name}"):
+            raise HdgeError(f"{path} does not match its record.json; delete the run folder and train again.")
+        tensors = safetensors.torch.load(content)  # in half precision where the run is a kept one
+        norms = tensors.get("gradient_norms")
+        return Outputs(tensors["logits"].float(), tensors["labels"].long(), None if norms is None else norms.float())
+
+    def weights_digest(self) -> str:
+        """Fingerprint of the trained weights; of a kept run, of those it had."""
+        record = self.record()
+        return record.get("weights") or record["files"].get("weights.safetensors", "")
+
+    def measured(
+        self, name: str, protocol: Mapping[str, Any], measure: Callable[[], Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """What was measured on the trained network by a protocol, from ``measured/<name>.safetensors`` or anew.
+
+        It is measured anew if weights or protocol are others than the file's, or, but for a kept run, the module that
+        measures has been edited since.
+
+        Args:
+            name: of the file.
+            protocol: everything that determines the outcome besides the weights: plain values.
+            measure: gives tensors by name.
+
+        Raises:
+            HdgeError: a kept run, which has no weights, and no such measurement.
+        """
+        path, kept = self.path / "measured" / f"{name}.safetensors", "kept" in self.record()
+        asked = {"protocol": json.loads(json.dumps(dict(protocol))), "weights": self.weights_digest()}
+        code = hashlib.sha256(Path(inspect.getfile(measure)).read_bytes()).hexdigest()
+        if path.exists():
+            with safetensors.safe_open(path, "pt") as file:
+                stored = json.loads(file.metadata()["measured"])
+            if asked.items() <= stored.items() and (kept or stored["code"] == code):
+                return safetensors.torch.load_file(path)
+        if kept:
+            raise HdgeError(f"{self.path} has no weights, and no {name} by this protocol; train the run to measure it.")
+        tensors = {key: tensor.contiguous() for key, tensor in measure().items()}
+        metadata = {"measured": json.dumps({**asked, "code": code}, sort_keys=True)}
+        atomic_write(path, safetensors.torch.save(tensors, metadata))
+        return tensors
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        atomic_write(self.path / "state.pt", buffer.getvalue())
+
+    def state(self) -> dict[str, Any] | None:
+        """The state of a run under way, if there is one."""
+        if not (self.path / "state.pt").exists():
+            return None
+        return torch.load(self.path / "state.pt", map_location="cpu", weights_only=True)
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Write the record over everything that is there, then drop the state: the run has ended."""
+        files = sorted(p for p in self.path.rglob("*") if p.suffix in (".csv", ".safetensors", ".json"))
+        digests = {
+            str(p.relative_to(self.path)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in files
+            if p.name != "record.json"
+        }
+        text = json.dumps({**record, "files": digests}, indent=1)
+        atomic_write(self.path / "record.json", text.encode())
+        (self.path / "state.pt").unlink(missing_ok=True)
+
+    def record(self) -> dict[str, Any]:
+        return json.loads((self.path / "record.json").read_text())
+
+    def holds(self, config: TrainConfig) -> bool:
+        """Whether the folder holds a finished run of exactly this config."""
+        return (self.path / "record.json").exists() and config.is_recorded_as(self.record()["config"])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of a profile, as the evaluation notebooks see it: its method is the name of its row."""
+
+    method: str
+    seed: int
+    folder: RunFolder
+    config: TrainConfig
+
+    def stored_sets(self) -> list[str]:
+        """The out-of-distribution sets whose outputs are there: all that the config names, unless a file was lost."""
+        outputs = self.folder.path / "outputs"
+        return [name for name in self.config.evaluation_sets if (outputs / f"{name}.safetensors").exists()]
+
+
+def finished_runs(
+    profile: Profile, root: str | Path = "", kept: bool = True, variants: bool = False
+) -> tuple[list[Run], list[str]]:
+    """A profile's finished runs, and one sentence for each run or set of one that is missing or was trained otherwise.
+
+    Args:
+        profile: which runs.
+        root: holds papermill_runs/.
+        kept: whether a run that the repository keeps stands in for one that is not there.
+        variants: whether runs of the profile's variants are wanted, too.
+    """
+    runs, missing = [], []
+    for method, seed in profile.runs(variants):
+        own_choice = (profile.methods | profile.variants)[method].get("optional")
+        folder, config = RunFolder.of(profile.name, method, seed, root), profile.config(method, seed)
+        if kept and not folder.holds(config) and profile.kept_record(method, seed):
+            folder = RunFolder.kept(profile.name, method, seed)
+        if folder.holds(config):
+            record = folder.record()
+            if record.get("outcome", "finished") == "finished":
+                run = Run(method, seed, folder, config)
+                runs.append(run)
+                lost = sorted(set(config.evaluation_sets).difference(run.stored_sets()))
+                remedy = f"delete {folder.path} to have the run trained anew"
+                missing += [f"{method}, seed {seed}: no outputs for {name}; {remedy}." for name in lost]
+            else:
+                restarts = len(record["rollbacks"])
+                missing.append(
+                    f"{method}, seed {seed}: diverged for good after {restarts} restarts; not in the tables."
+                )
+        elif (folder.path / "record.json").exists():
+            missing.append(f"{method}, seed {seed}: trained with other settings than the profile's.")
+        else:
+            how = f"; `hdge reproduce {profile.name} --only {method}` trains it" if own_choice else ""
+            missing.append(f"{method}, seed {seed}: no finished run{how}.")
+    if not runs:
+        raise HdgeError(f"profile {profile.name!r} has no finished run yet; run `hdge reproduce {profile.name}`.")
+    return runs, missing
+
+
+def classifiers(runs: Sequence[Run]) -> list[Run]:
+    """The runs whose logits tell classes apart; those of a single logit model images alone."""
+    return [run for run in runs if run.config.method not in ONE_LOGIT]
+
+
+def of_methods(runs: Sequence[Run], methods: Sequence[str]) -> list[Run]:
+    """The runs of some methods, for pictures that have no room for all."""
+    return [run for run in runs if run.method in methods]

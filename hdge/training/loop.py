@@ -1,0 +1,162 @@
+"""One training loop for all methods: seeded, resumable at any step, and written to a run folder as it goes.
+
+Under ``torchrun`` the same loop trains on several ranks: a batch is dealt out among them, gradients are averaged by
+DistributedDataParallel, every rank has its own generators and its own part of the queue, and rank 0 alone writes.
+"""
+
+import json
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.distributed as dist
+from tqdm import tqdm
+
+from hdge.core.distributed import word_of_first_rank
+from hdge.data.splits import Splits, load_evaluation_set, load_splits
+from hdge.measure.network import evaluate, gradient_norms
+from hdge.study.config import TrainConfig
+from hdge.study.runs import Outputs, RunFolder
+from hdge.training.divergence import Guard
+from hdge.training.trainer import Trainer, pick_device
+
+# Steps between two occasions at which several ranks ask each other whether to save: often enough for any interval of
+# seconds, rare enough to cost nothing.
+ASK_EVERY = 16
+
+
+def train(
+    config: TrainConfig,
+    folder: RunFolder,
+    data_root: Path,
+    device: torch.device | None = None,
+    checkpoint_seconds: float = 60.0,
+    progress: bool = True,
+    group: dist.ProcessGroup | None = None,
+) -> RunFolder:
+    """Train, or go on training, one run; at its end store weights, history and the logits of every set.
+
+    A folder that already holds this run is left as it is. A state left by a killed run of the same config is
+    taken up where it was: on a CPU with as many threads the end is the same to the bit.
+
+    Args:
+        config: what to train.
+        folder: where the run lives.
+        data_root: where data sets are found or downloaded.
+        device: by default a CUDA device where there is one, else the processor.
+        checkpoint_seconds: how often the full state is saved.
+        progress: show a bar with loss, accuracy and time left.
+        group: the ranks that train this run together, each of which calls with the same arguments and sees the same
+            files; None is a single process.
+
+    Raises:
+        HdgeError: a bad data set, an unwritable folder, a loss that is no longer finite.
+    """
+    if folder.holds(config):
+        return folder
+    device = device or pick_device()
+    splits = load_splits(config.dataset, data_root)
+    sets = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    sets |= {name: load_evaluation_set(name, data_root, splits.test) for name in config.evaluation_sets}
+    trainer = Trainer(config, splits, device, group)
+    if trainer.rank == 0:
+        folder.write_config(config)
+    state = folder.state()
+    if state and state["config"] == config.to_json():
+        trainer.load_state_dict(state)
+    diverged = _run_to_the_end(trainer, folder, checkpoint_seconds, progress and trainer.rank == 0)
+    if trainer.rank:
+        return folder
+
+    outcome = "diverged" if diverged else "finished"
+    # Before anything is evaluated: what that costs is none of training's cost.
+    record = _record(trainer, splits, {name: len(part) for name, part in sets.items()}, outcome)
+    folder.write_history(pd.DataFrame(trainer.history))
+    folder.write_trajectory(trainer.trajectory)
+    folder.write_weights(trainer.model.state_dict(), config)
+    for name, part in sets.items():
+        images = part.images.to(device)
+        logits = evaluate(trainer.model, images, config.noise)
+        norms = None if name in ("train", "validation") else gradient_norms(trainer.model, images, config.noise)
+        folder.write_outputs(name, Outputs(logits, part.labels, norms))
+    folder.finish(record)
+    return folder
+
+
+def _run_to_the_end(trainer: Trainer, folder: RunFolder, checkpoint_seconds: float, progress: bool) -> bool:
+    """Train; whether the run diverged once too often."""
+    last_shown = last_saved = last = time.monotonic()
+    label = f"{trainer.config.method} seed {trainer.config.seed}"
+    epochs = trainer.total_steps // trainer.steps_per_epoch
+    guard = Guard(trainer)
+    bar = tqdm(total=trainer.total_steps, initial=trainer.step, desc=label, unit="step", disable=not progress)
+    with bar:
+        while trainer.step < trainer.total_steps and not guard.gave_up:
+            said = guard.step()
+            if said:
+                bar.write(f"{label}: {said}")
+            now = time.monotonic()
+            trainer.seconds += now - last
+            last = now
+            bar.update(trainer.step - bar.n)
+            means = trainer.means() if progress and trainer.totals and now - last_shown > 0.5 else {}
+            if means:
+                shown = {"epoch": f"{trainer.step // trainer.steps_per_epoch}/{epochs}", "loss": f"{means['loss']:.3f}"}
+                if "train_accuracy" in means:
+                    shown["accuracy"] = f"{means['train_accuracy']:.1%}"
+                bar.set_postfix(shown, refresh=False)
+                last_shown = now
+            due = now - last_saved > checkpoint_seconds
+            if trainer.group is not None:
+                due = trainer.step % ASK_EVERY == 0 and word_of_first_rank(due, trainer.group)
+            if due or trainer.step == trainer.total_steps:
+                state = trainer.state_dict()
+                if trainer.rank == 0:
+                    folder.write_state(state)
+                    folder.write_history(pd.DataFrame(trainer.history))
+                last_saved = now
+    return guard.gave_up
+
+
+def _record(trainer: Trainer, splits: Splits, evaluated: dict[str, int], outcome: str) -> dict[str, Any]:
+    """What a reader of the run must know beyond its config."""
+    images = trainer.step * len(splits.train) / trainer.steps_per_epoch
+    return {
+        "config": json.loads(trainer.config.to_json()),
+        "data": {
+            "sha256": splits.sha256(),
+            "classes": list(splits.train.classes),
+            "images": {"train": len(splits.train), **evaluated},
+        },
+        "outcome": outcome,
+        "rollbacks": trainer.rollbacks,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "cost": {
+            "seconds": trainer.seconds,
+            "seconds_per_step": trainer.seconds / max(1, trainer.step),
+            "images_per_second": images / trainer.seconds,
+            "peak_memory_bytes": _peak_memory(trainer.device),
+            # A pass is a whole batch through the network, so that a step of cross-entropy is one of each.
+            **{f"{name}_passes_per_step": count / max(1, images) for name, count in trainer.passes.items()},
+        },
+        "machine": {
+            "device": torch.cuda.get_device_name() if trainer.device.type == "cuda" else platform.machine(),
+            "ranks": trainer.ranks,
+            "threads": torch.get_num_threads(),
+            "precision": trainer.precision,
+        },
+        "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
+    }
+
+
+def _peak_memory(device: torch.device) -> int:
+    """The most that the device held of tensors or, on a CPU, the process of everything, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
