@@ -5,57 +5,51 @@ import shlex
 import sys
 from pathlib import Path
 
+from hdge.study import contents
 from hdge.study.config import HOME
+from hdge.study.dependencies import code_digest, imported_modules, training_modules
 from hdge.study.profiles import load_profile
-from hdge.study.notebooks import imported_modules
 
 profile = load_profile(config.get("profile", "digits"))
 only = str(config["only"]).split("+") if config.get("only") else ()
 PYTHON = shlex.quote(sys.executable)
 NOTEBOOKS = HOME / "notebooks"
+TRAINING = NOTEBOOKS / "01_training.ipynb"
 RUNS = f"papermill_runs/{profile.name}/runs"
 EXECUTED = f"papermill_runs/{profile.name}/notebooks"
 FIGURES = f"figures/{profile.name}"
+DRAWN = contents.notebooks(bool(profile.variants))
 
-# What each notebook draws: a picture and its table for every name, and one table of comparisons and verdicts.
-DRAWN = {
-    "00_tour": ["density"],
-    "02_ood": ["auroc", "histograms", "posthoc"],
-    "03_calibration": ["ece", "reliability", "scaled"],
-    "04_classification": ["accuracy", "confusion", "cost", "learning"],
-    "05_generation": ["chains", "samples", "scores"],
-    "06_robustness": ["curves", "gap"],
-    "07_approximation": ["gradient", "partition", "size"],
-    "08_paper_vs_code": ["effects"],
-    "09_verdict": ["alpha", "claims"],
-}
-WITHOUT_RUNS = ["00_tour"]
-WITH_VARIANTS = ["07_approximation", "08_paper_vs_code", "09_verdict"]
-if not profile.variants:  # nothing to set beside the methods
-    del DRAWN["08_paper_vs_code"]
-    DRAWN["07_approximation"].remove("size")
+
+def tables(notebook):
+    return [f"{FIGURES}/{name}.csv" for name in contents.tables(notebook, bool(profile.variants))]
 
 
 def drawn(notebook):
-    pairs = [f"{FIGURES}/{notebook}_{name}.{kind}" for name in DRAWN[notebook] for kind in ("svg", "csv")]
-    verdict = f"{FIGURES}/{notebook}.csv" if notebook == "09_verdict" else f"{FIGURES}/{notebook}_verdict.csv"
-    return pairs if notebook in WITHOUT_RUNS else [*pairs, verdict]
+    pictures = contents.pictures(notebook, bool(profile.variants))
+    return tables(notebook) + [f"{FIGURES}/{name}.svg" for name in pictures]
 
 
 def record(row, seed):
-    """A run's last file; of a run that the repository keeps, whatever its age beside the code's."""
-    kept = profile.kept_record(row, seed)
-    return ancient(str(kept)) if kept else f"{RUNS}/{row}-seed{seed}/record.json"
+    """A run's last file; of a run that the repository archives, whatever its age beside the code's."""
+    archived = profile.archived_record(row, seed)
+    return ancient(str(archived)) if archived else f"{RUNS}/{row}-seed{seed}/record.json"
 
 
 def records(variants):
     return [record(row, seed) for row, seed in profile.wanted(only, variants)]
 
 
+def runs_of(notebook):
+    needs = contents.NOTEBOOKS[notebook].needs
+    return [] if needs == "nothing" else records(needs == "variants")
+
+
 def judged(notebook):
     """What the verdict is passed on: the tables of the other notebooks."""
-    others = [name for name in DRAWN if name not in (notebook, *WITHOUT_RUNS)]
-    return [path for name in others for path in drawn(name) if path.endswith(".csv")]
+    if notebook != contents.VERDICT:
+        return []
+    return [path for name in DRAWN if name != notebook and runs_of(name) for path in tables(name)]
 
 
 def parameters(**extra):
@@ -74,10 +68,9 @@ rule runs:
 
 
 rule train:
-    """One run. Its inputs are the modules that training imports, so a new plotting function retrains nothing."""
+    """One run, trained anew if its config changes or the code that its method's training executes."""
     input:
-        NOTEBOOKS / "01_training.ipynb",
-        imported_modules(HOME / "hdge" / "training" / "loop.py"),
+        ancient(TRAINING),
     output:
         f"{RUNS}/{{row}}-seed{{seed}}/record.json",
     log:
@@ -85,6 +78,9 @@ rule train:
     params:
         # Only what determines the run, so that a changed setting retrains just what it touches.
         config=lambda wildcards: profile.config(wildcards.row, int(wildcards.seed)).to_json(),
+        code=lambda wildcards: code_digest(
+            [TRAINING, *training_modules(profile.config(wildcards.row, int(wildcards.seed)).method)]
+        ),
         given=lambda wildcards: parameters(method=wildcards.row, seed=int(wildcards.seed)),
     # One, however many cores there are: a run's last bits depend on how many threads share its sums.
     threads: 1
@@ -100,8 +96,8 @@ for notebook in DRAWN:
         input:
             NOTEBOOKS / f"{notebook}.ipynb",
             imported_modules(NOTEBOOKS / f"{notebook}.ipynb"),
-            [] if notebook in WITHOUT_RUNS else records(notebook in WITH_VARIANTS),
-            judged(notebook) if notebook == "09_verdict" else [],
+            runs_of(notebook),
+            judged(notebook),
         output:
             drawn(notebook),
         log:
@@ -109,6 +105,7 @@ for notebook in DRAWN:
         params:
             given=parameters(),
             scale=profile.scale,  # every caption says it
+            measured=str((profile.samples, profile.attacks)),
         threads: 1
         shell:
             "{PYTHON} -m hdge.cli notebook {input[0]:q} {log.notebook:q} --parameters {params.given:q}"

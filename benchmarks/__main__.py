@@ -6,9 +6,12 @@ from benchmarks.figures import step_figure, term_figure
 from benchmarks.step import measure_steps
 from benchmarks.term import measure_terms
 from benchmarks.wire import measure_wire
-from hdge.figures.style import save_figure, save_table, use_style
-from hdge.training.trainer import pick_device
+from hdge.figures.style import use_style
+from hdge.measure.network import pick_device
+from hdge.study.config import HOME
+from hdge.study.study import write_picture, write_table
 
+FOLDER = HOME / "figures" / "benchmarks"
 PARTS = ("term", "step", "wire")
 
 
@@ -21,10 +24,11 @@ def main(names: list[str]) -> int:
     for name in names or PARTS:
         if name == "wire":
             table = measure_wire()
-            save_table(table, "wire", "benchmarks")
         else:
             table = (measure_terms if name == "term" else measure_steps)(pick_device())
-            save_figure((term_figure if name == "term" else step_figure)(table), table, name, "benchmarks")
+            draw = term_figure if name == "term" else step_figure
+            write_picture(draw(table), FOLDER / f"{name}.svg")
+        write_table(table, FOLDER / f"{name}.csv")
         print(table.to_string(index=False))
     return 0
 

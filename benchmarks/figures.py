@@ -4,10 +4,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hdge.figures.style import COLOURS, GREY, LABELS, describe, subplots
+from hdge.figures.style import GREY, describe, subplots
+from hdge.study.roster import METHODS
 
 FORMS = {"ours": "kept up to date (ours)", "figure": "as published", "released_code": "released code"}
-FORM_COLOURS = {"ours": COLOURS["hdge"], "figure": "#0072B2", "released_code": "#CC79A7"}
+FORM_COLOURS = {"ours": METHODS["hdge"].colour, "figure": "#0072B2", "released_code": "#CC79A7"}
 MARKERS = {10: "o", 100: "s", 1000: "^"}
 
 
@@ -53,9 +54,9 @@ def step_figure(table: pd.DataFrame) -> Figure:
     for place, row in enumerate(table.to_dict("records")):
         method, ratio, low, high = row["method"], row["ratio"], row["ratio_low"], row["ratio_high"]
         size = f", K = {row['size']:,}" if row["size"] else ""
-        names.append(f"{LABELS[method]}, C = {row['classes']}, B = {row['batch']}{size}")
-        ax.hlines(place, low, high, color=COLOURS[method])
-        ax.plot(ratio, place, "o", color=COLOURS[method], markersize=4)
+        names.append(f"{METHODS[method].label}, C = {row['classes']}, B = {row['batch']}{size}")
+        ax.hlines(place, low, high, color=METHODS[method].colour)
+        ax.plot(ratio, place, "o", color=METHODS[method].colour, markersize=4)
         text = f"{ratio:.3f} [{low:.3f}, {high:.3f}]"
         ax.annotate(text, (ratio, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7)
     ax.axvline(1, color=GREY, linestyle=":", linewidth=1)

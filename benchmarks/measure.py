@@ -14,13 +14,13 @@ from torch.profiler import ProfilerActivity, profile
 
 Call = Callable[[], object]
 LEAST_ROUNDS, MOST_ROUNDS = 5, 60
-TURN = 0.02  # seconds that a cheap call is repeated for, so that what a dear one left behind does not count
+TURN = 0.02  # seconds that a cheap call is repeated for, so that what an expensive one left behind does not count
 
 
 def seconds(call: Call, repeats: int = 1) -> float:
     """Seconds of one call, as the mean over so many; a CUDA device has finished when the clock stops.
 
-    Calls that are repeated are warmed up by one that does not count: a dear call before them leaves caches cold.
+    Calls that are repeated are warmed up by one that does not count: an expensive call before them leaves caches cold.
     """
     if repeats > 1:
         call()

@@ -60,8 +60,9 @@ def _trainer(
     """A run that goes on for ever on made-up images, its queue full. On a processor in float32, like the profiles."""
     depth, width = network
     config = parse_config(
-        {"method": method, "depth": depth, "width": width, "batch_size": batch, "queue_size": max(1, size),
-         "epochs": 10**6, "precision": "auto" if device.type == "cuda" else "float32"}
+        {"method": method, "depth": depth, "width": width, "batch_size": batch, "epochs": 10**6,
+         "precision": "auto" if device.type == "cuda" else "float32",
+         **({"queue": {"size": size}} if size and method == "hdge" else {})}
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the queue is longer than this made-up training set, and means to be

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 
-from hdge.study.config import HOME, HdgeError, config_from, data_root, train_parser
+from hdge.study.config import HOME, config_from, data_root, train_parser
+from hdge.study.errors import HdgeError
 from hdge.study.profiles import load_profile
 
 DATA_HELP = "where data sets are found or downloaded (default: $HDGE_DATA, or data/ in the checkout)"
@@ -80,9 +81,10 @@ def _reproduce(arguments: Namespace) -> int:
 
 
 def _train(arguments: Namespace) -> int:
-    from hdge.core.distributed import process_group, rank_of
+    from hdge.core.distributed import rank_of
     from hdge.study.runs import RunFolder
     from hdge.training.loop import train
+    from hdge.training.ranks import process_group
 
     folder = RunFolder(Path(arguments.output).resolve())
     config = config_from(arguments)

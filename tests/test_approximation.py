@@ -13,6 +13,7 @@ from hdge.evaluators import approximation
 from hdge.figures import style
 from hdge.study.config import TrainConfig
 from hdge.study.runs import Outputs, Run, RunFolder
+from hdge.study.settings import QueueSettings
 from tests.reference import formulas
 
 IMAGES, CLASSES, EPOCHS = 300, 3, 5
@@ -24,7 +25,7 @@ def runs(tmp_path_factory):
     found = []
     for seed in (0, 1):
         generator = torch.Generator().manual_seed(seed)
-        config = TrainConfig(method="hdge", seed=seed, queue_size=IMAGES)
+        config = TrainConfig(method="hdge", seed=seed, queue=QueueSettings(size=IMAGES))
         folder = RunFolder(tmp_path_factory.mktemp("run") / f"hdge-seed{seed}")
         folder.write_config(config)
         for name in ("train", "validation", "test"):
@@ -114,10 +115,10 @@ def test_summary_has_an_interval_over_seeds_and_both_figures_are_drawn(runs):
     assert ((summary["low"] <= summary["value"]) & (summary["value"] <= summary["high"])).all()
     style.use_style()
     for figure, table in (
-        figures.approximation.gradient_figure(weights, gradients, "test scale"),
-        figures.approximation.partition_figure(partitions, staleness, "test scale"),
+        figures.approximation.gradient_figure(weights, gradients),
+        figures.approximation.partition_figure(partitions, staleness),
     ):
-        assert "Scale: test scale; 2 seeds" in figure.get_supxlabel()
+        assert "2 seeds" in figure.get_supxlabel()
         assert all(ax.get_xlabel() and ax.get_ylabel() for ax in figure.axes)
         assert isinstance(table, pd.DataFrame)
 

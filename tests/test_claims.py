@@ -3,15 +3,25 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from hdge.study.config import HOME
+from hdge.study import contents
 from hdge.study.profiles import load_profile
-from hdge.verdict import claims
-from hdge.verdict.claims import CHANCE, CLAIMS, Claim, against, claims_table, comparisons, judge_claim, paper_says
+from hdge.study.study import Study
+from hdge.verdict import summary
+from hdge.verdict.claims import CHANCE, CLAIMS, GROUPS, Claim, against
+from hdge.verdict.rule import comparisons, judge_claim
+from hdge.verdict.summary import claims_table, paper_says
 
 TWO_SETS = Claim(
-    "best of all", "section 0", "words", "table", "auroc", "higher", against("hdge", "cross_entropy", "jem"),
+    "accuracy",
+    "best of all",
+    "section 0",
+    "words",
+    "table",
+    "auroc",
+    "higher",
+    against("hdge", "cross_entropy", "jem"),
     ("ood_set",),
-)  # fmt: skip
+)
 
 
 def table(hdge: dict[str, float], others: dict[str, float], seeds: int = 3) -> pd.DataFrame:
@@ -70,7 +80,7 @@ def test_a_missing_baseline_leaves_a_claim_open():
 
 
 def test_a_claim_against_chance_compares_with_a_half():
-    claim = Claim("above chance", "", "", "table", "auroc", "higher", against("hdge", CHANCE), ("ood_set",))
+    claim = Claim("accuracy", "above chance", "", "", "table", "auroc", "higher", against("hdge", CHANCE), ("ood_set",))
     rows = comparisons(claim, {"table": table({"near": 0.8, "far": 0.9}, LEVEL)})
     assert rows["baseline_mean"].tolist() == [0.5, 0.5]
     assert judge_claim(claim, rows).verdict == "reproduced"
@@ -84,15 +94,14 @@ def test_claims_without_tables_are_rows_all_the_same():
 
 
 def test_every_claim_speaks_of_rows_and_tables_that_the_default_profile_has():
-    profile, snakefile = load_profile("digits"), (HOME / "Snakefile").read_text()
+    profile = load_profile("digits")
+    tables = {name for notebook in contents.NOTEBOOKS for name in contents.tables(notebook, variants=True)}
     known = {*profile.methods, *profile.variants, CHANCE}
     assert len({claim.name for claim in CLAIMS}) == len(CLAIMS)
     for claim in CLAIMS:
         assert {name for pair in claim.pairs for name in pair} <= known, claim.name
-        notebook = next(
-            stem for stem in ("_".join(claim.table.split("_")[:k]) for k in (2, 3)) if f'"{stem}"' in snakefile
-        )
-        assert f'"{claim.table.removeprefix(notebook + "_")}"' in snakefile
+        assert claim.table in tables
+        assert claim.group in GROUPS
 
 
 @pytest.mark.parametrize(
@@ -111,7 +120,6 @@ def test_the_papers_numbers_are_those_of_its_tables(name, numbers):
 
 
 def test_stored_tables_are_found_by_name(tmp_path):
-    folder = tmp_path / "figures" / "digits"
-    folder.mkdir(parents=True)
-    (folder / "02_ood_auroc.csv").write_text("method,seed\nhdge,0\n")
-    assert list(claims.stored_tables("digits", tmp_path)) == ["02_ood_auroc"]
+    study = Study("digits", tmp_path)
+    study.save_table(pd.DataFrame({"method": ["hdge"], "seed": [0]}), "02_ood_auroc")
+    assert list(summary.stored_tables(study)) == ["02_ood_auroc"]

@@ -5,17 +5,19 @@ import pytest
 import yaml
 
 from hdge.cli import main
-from hdge.study.config import HOME, HdgeError, TrainConfig, config_from, parse_config, train_parser
+from hdge.study.config import BLOCKS, HOME, TrainConfig, config_from, parse_config, train_parser
+from hdge.study.errors import HdgeError
 from hdge.study.profiles import load_profile
+from hdge.study.roster import METHODS
+from hdge.study.settings import AttackProtocol, QueueSettings, SamplingProtocol
 
 
 @pytest.mark.parametrize(
     ("name", "value", "bound"),
     [
-        ("seed", -1, "0 or more"), ("width", 0, "at least 1"), ("queue_size", 0, "at least 1"),
-        ("epochs", 0, "at least 1"), ("batch_size", 0, "at least 1"), ("temperature", 0.0, "positive"),
-        ("temperature", -0.1, "positive"), ("learning_rate", 0.0, "positive"), ("alpha", 1.1, r"in \[0, 1\]"),
-        ("alpha", -0.1, r"in \[0, 1\]"), ("depth", 11, "6 n"), ("dropout", 1.0, r"in \[0, 1\)"),
+        ("seed", -1, "0 or more"), ("width", 0, "at least 1"), ("epochs", 0, "at least 1"),
+        ("batch_size", 0, "at least 1"), ("learning_rate", 0.0, "positive"), ("depth", 11, "6 n"),
+        ("dropout", 1.0, r"in \[0, 1\)"),
         ("decay", 0.0, r"in \(0, 1\]"), ("milestones", (180, 160), "rising"), ("noise", -0.1, "0 or more"),
         ("noise", float("nan"), "0 or more"), ("warmup_steps", -1, "0 or more"), ("crop_padding", -1, "0 or more"),
         ("weight_decay", -1.0, "0 or more"),
@@ -27,12 +29,43 @@ def test_values_out_of_range_are_refused_by_name(name, value, bound):
 
 
 @pytest.mark.parametrize(
+    ("method", "block", "name", "value", "bound"),
+    [
+        ("hdge", "queue", "size", 0, "at least 1"), ("hdge", "queue", "forward_passes", 3, "1 or 2"),
+        ("hdge", "hybrid", "temperature", 0.0, "positive"), ("hdge", "hybrid", "alpha", 1.1, r"in \[0, 1\]"),
+        ("hdge", "hybrid", "alpha", -0.1, r"in \[0, 1\]"), ("jem", "sgld", "steps", 0, "at least 1"),
+        ("jem", "sgld", "noise", float("nan"), "0 or more"), ("jem", "sgld", "restart", 1.5, r"in \[0, 1\]"),
+        ("supcon", "views", "head_epochs", 0, "at least 1"),
+        ("supcon", "views", "label_smoothing", 1.0, r"in \[0, 1\)"),
+        ("glow", "flow", "levels", 0, "at least 1"), ("adversarial_l2", "attack", "radius", 2.0, r"in \[0, 1\]"),
+    ],
+)  # fmt: skip
+def test_values_of_a_group_are_refused_by_their_dotted_name(method, block, name, value, bound):
+    with pytest.raises(HdgeError, match=f"{block}.{name} is .*{bound}"):
+        parse_config({"method": method, block: {name: value}})
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_setting_of_another_method_is_refused_by_name(method):
+    for block in set(BLOCKS) - set(METHODS[method].blocks):
+        with pytest.raises(HdgeError, match=f"{block} belongs to other methods than {method}; leave it out"):
+            parse_config({"method": method, block: {}})
+    given = {"method": method, **({"norm": "batch"} if method == "cross_entropy_bn" else {})}
+    given |= {"hybrid": {"alpha": 0.0}} if method == "generative" else {}
+    assert set(json.loads(parse_config(given).to_json())) & set(BLOCKS) == set(METHODS[method].blocks)
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"alpha": 0.3}, "no setting 'alpha'; did you mean 'hybrid.alpha'"),
+        ({"queue": {"siz": 3}}, "no setting of queue 'siz'; did you mean 'size'"),
+        ({"queue": 5}, "queue is 5; it must be a group of size, start"),
+        ({"queue": {"size": "many"}}, "queue.size is 'many'; it must be int"),
+        ({"hybrid": {"normalize": "l1"}}, "hybrid.normalize is 'l1'; it must be l2, softmax, none"),
         ({"lerning_rate": 0.1}, "no setting 'lerning_rate'; did you mean 'learning_rate'"),
         ({"learning_rate": "fast"}, "learning_rate is 'fast'; it must be float"),
         ({"epochs": 1.5}, "epochs is 1.5; it must be int"),
-        ({"normalize": "l1"}, "normalize is 'l1'; it must be l2, softmax, none"),
         ({"method": "hdg"}, "no method 'hdg'; did you mean 'hdge'"),
     ],
 )
@@ -42,20 +75,25 @@ def test_unknown_names_and_wrong_types_are_refused_in_a_sentence(settings, messa
 
 
 def test_notebook_yaml_and_command_line_give_the_same_config(tmp_path):
-    settings = {"method": "hdge", "learning_rate": 1e-3, "queue_size": 7, "evaluation_sets": ["svhn"], "flip": False}
+    settings = {
+        "method": "hdge", "learning_rate": 1e-3, "queue": {"size": 7}, "evaluation_sets": ["svhn"], "flip": False,
+    }  # fmt: skip
     file = tmp_path / "run.yaml"
     # YAML 1.1 reads 1e-3 as a string; the parser makes it a number all the same.
     file.write_text(yaml.safe_dump(settings).replace("0.001", "1e-3"))
     from_yaml = parse_config(yaml.safe_load(file.read_text()))
-    words = ["--method=hdge", "--learning_rate=1e-3", "--queue_size=7", '--evaluation_sets=["svhn"]', "--flip=false"]
+    words = ["--method=hdge", "--learning_rate=1e-3", "--queue.size=7", '--evaluation_sets=["svhn"]', "--flip=false"]
     from_words = config_from(train_parser().parse_args(words))
     assert parse_config(settings) == from_yaml == from_words
-    assert from_words == replace(TrainConfig(), **settings | {"evaluation_sets": ("svhn",)})
+    assert from_words == replace(
+        TrainConfig(), **settings | {"evaluation_sets": ("svhn",), "queue": QueueSettings(size=7)}
+    )
 
 
 def test_every_setting_is_documented():
-    for field in fields(TrainConfig):
-        assert f"        {field.name}: " in TrainConfig.__doc__
+    for kind in (TrainConfig, *BLOCKS.values(), SamplingProtocol, AttackProtocol):
+        for field in fields(kind):
+            assert f"        {field.name}: " in kind.__doc__
 
 
 def test_config_survives_json():
@@ -74,7 +112,7 @@ def test_every_profile_holds_valid_runs(name):
 
 def test_the_papers_profile_is_the_papers_protocol():
     config = load_profile("paper").config("hdge", 0)
-    assert (config.depth, config.width, config.queue_size, config.temperature) == (28, 10, 65536, 0.1)
+    assert (config.depth, config.width, config.queue.size, config.hybrid.temperature) == (28, 10, 65536, 0.1)
     assert (config.learning_rate, config.epochs, config.batch_size, config.noise) == (1e-4, 200, 64, 0.03)
 
 
@@ -93,10 +131,11 @@ def test_a_profile_like_another_says_what_it_changes():
         (["reproduce", "digit"], "no profile 'digit'; did you mean 'digits'"),
         (["reproduce", "digits", "--cores", "0"], "cores is 0"),
         (["reproduce", "digits", "--root", f"{HOME}/README.md/x"], "README.md is no folder that can be written to"),
-        (["train", "--queue_size", "0"], "queue_size is 0; it must be at least 1"),
-        (["train", "--temperature", "-1"], "temperature is -1.0; it must be positive"),
-        (["train", "--alpha", "2"], r"alpha is 2.0; it must be in \[0, 1\]"),
-        (["train", "--method", "sgd"], "method"),
+        (["train", "--queue.size", "0"], "queue.size is 0; it must be at least 1"),
+        (["train", "--hybrid.temperature", "-1"], "hybrid.temperature is -1.0; it must be positive"),
+        (["train", "--hybrid.alpha", "2"], r"hybrid.alpha is 2.0; it must be in \[0, 1\]"),
+        (["train", "--method", "sgd"], "no method 'sgd'"),
+        (["train", "--method", "cross_entropy", "--queue.size", "5"], "queue belongs to other methods"),
         (["train", "--dataset", "cifar11", "--data_root", "."], "no data set 'cifar11'; choose from digits"),
     ],
 )
@@ -107,3 +146,32 @@ def test_the_command_line_refuses_in_one_sentence(words, message, capsys, tmp_pa
     assert error.count("\n") == 1
     assert __import__("re").search(message, error)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_profile_of_ones_own_has_the_documented_protocols_and_may_change_them(tmp_path):
+    """Not the paper's, which would attack and sample for days."""
+    text = "scale: mine\nseeds: [0]\nsettings: {dataset: digits}\nmethods: {cross_entropy: }\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    profile = load_profile("mine", tmp_path)
+    assert (profile.samples, profile.attacks) == (SamplingProtocol(), AttackProtocol())
+    (tmp_path / "mine.yaml").write_text(text + "samples: {chains: 8}\nattacks: {images: 5}\n")
+    profile = load_profile("mine", tmp_path)
+    assert (profile.samples, profile.attacks) == (SamplingProtocol(chains=8), AttackProtocol(images=5))
+    (tmp_path / "other.yaml").write_text("like: mine\nsamples: {per_class: 3}\n")
+    assert load_profile("other", tmp_path).samples == SamplingProtocol(chains=8, per_class=3)
+    for line, message in (
+        ("samples: {chain: 8}", "no setting of samples 'chain'; did you mean 'chains'"),
+        ("attacks: {linf: [8, 4]}", "attacks.linf is .* in rising order"),
+        ("attacks: {checked: [[l2, 7.0]]}", "attacks.checked holds l2 7.0"),
+        ("attacks: {steps: x}", "steps is 'x'; it must be int"),
+    ):
+        (tmp_path / "mine.yaml").write_text(text + line)
+        with pytest.raises(HdgeError, match=message):
+            load_profile("mine", tmp_path)
+
+
+def test_settings_that_rows_share_reach_the_methods_that_have_them():
+    profile = load_profile("digits")
+    assert profile.config("hdge", 0).queue.size == 1262
+    assert "queue" not in json.loads(profile.config("cross_entropy", 0).to_json())
+    assert profile.config("hdge_masked", 0).queue == QueueSettings(size=1262, energy="masked")

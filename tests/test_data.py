@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hdge.data.splits import add_noise, augment, interpolate_pairs, load_evaluation_set, load_splits, to_unit
-from hdge.study.config import HdgeError
+from hdge.data.augment import add_noise, augment, to_unit
+from hdge.data.splits import interpolate_pairs, load_evaluation_set, load_splits
+from hdge.study.errors import HdgeError
 
 
 def rows(images: torch.Tensor) -> set[bytes]:

@@ -10,7 +10,7 @@ import yaml
 
 from hdge import __version__
 from hdge.study.config import HOME
-from hdge.verdict.results import BEGIN, with_results
+from hdge.verdict.results import pages
 
 PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
 README = (HOME / "README.md").read_text()
@@ -72,9 +72,9 @@ def test_continuous_integration_finds_those_blocks():
     assert "pytest" in shown
 
 
-def test_results_in_the_readme_are_those_of_the_committed_tables():
-    assert BEGIN in README
-    assert with_results(README, committed=True) == README, "run `python -m hdge.verdict.results`"
+def test_results_on_both_pages_are_those_of_the_committed_tables():
+    for path, text in pages(committed=True).items():
+        assert path.read_text() == text, f"{path}: run `python -m hdge.verdict.results`"
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_lint_format_and_types(command):
 
 def test_every_file_is_one_idea():
     for path in [*HOME.glob("hdge/**/*.py"), *HOME.glob("tests/**/*.py")]:
-        assert len(path.read_text().splitlines()) <= 310, path
+        assert len(path.read_text().splitlines()) <= 300, path

@@ -10,6 +10,7 @@ from scipy import stats
 
 from hdge.evaluators import calibration, intervals, ood
 from hdge.study.runs import Outputs
+from hdge.verdict import reported
 from hdge.verdict import rule as paper
 from tests.reference import formulas
 
@@ -269,7 +270,7 @@ def test_nothing_to_compare_gives_an_empty_table():
 
 
 def test_reported_numbers_are_there_with_their_sources():
-    table = paper.reported()
+    table = reported.reported()
     assert table["value"].notna().all()
     assert table["source"].str.startswith("arXiv:").all()
     ours = table.query("table == 'ood' and task == 'log_qx' and model == 'hdge' and dataset == 'svhn'")

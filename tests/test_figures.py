@@ -6,7 +6,8 @@ import pytest
 from hdge import figures
 from hdge.evaluators import calibration, ood, sweeps
 from hdge.figures import style, toy
-from hdge.study.config import Method
+from hdge.study import roster
+from hdge.study.study import Study
 
 METHODS = ("cross_entropy", "hdge")
 
@@ -30,54 +31,54 @@ def drawn():
         runs_table(score=score, ood_set=name, n_in=50, n_out=40, auroc=0.5)
         for score in ood.SCORES for name in ("near", "far")
     )  # fmt: skip
-    yield "auroc", auroc, lambda: figures.ood.auroc_figure(auroc, "test scale"), 6
-    yield "posthoc", auroc, lambda: figures.ood.posthoc_figure(auroc, "test scale"), 2
+    yield "auroc", auroc, lambda: figures.ood.auroc_figure(auroc), 6
+    yield "posthoc", auroc, lambda: figures.ood.posthoc_figure(auroc), 2
     edges = np.linspace(0, 1, 6)
     histograms = pd.concat(
         pd.DataFrame({"method": m, "seed": 0, "ood_set": "near", "images": images, "lower": edges[:-1],
                       "upper": edges[1:], "count": 10, "n": 50, "share": 0.2})
         for m in METHODS for images in ("in", "out")
     )  # fmt: skip
-    yield "histograms", histograms, lambda: figures.ood.histogram_figure(histograms, "test scale"), 2
+    yield "histograms", histograms, lambda: figures.ood.histogram_figure(histograms), 2
     ece = runs_table(ece=0.5, ace=0.4, mce=0.9, nll=1.0, brier=0.3)
-    yield "errors", ece, lambda: figures.calibration.errors_figure(ece, "test scale"), 5
+    yield "errors", ece, lambda: figures.calibration.errors_figure(ece), 5
     scaled = runs_table(ece=0.5, n_validation=20, temperature=2.0, scaled_ece=0.1, scaled_low=0.05, scaled_high=0.2)
-    yield "scaled", scaled, lambda: figures.calibration.scaled_figure(scaled, "test scale"), 3
+    yield "scaled", scaled, lambda: figures.calibration.scaled_figure(scaled), 3
     import torch
 
     bins = pd.concat(
         calibration.reliability_bins(torch.from_numpy(draw.normal(size=(50, 3))), torch.zeros(50, dtype=torch.int64))
         .assign(method=m, seeds=2, share=0.05) for m in METHODS
     )  # fmt: skip
-    yield "reliability", bins, lambda: figures.calibration.reliability_figure(bins, ece, "test scale"), 4
+    yield "reliability", bins, lambda: figures.calibration.reliability_figure(bins, ece), 4
     accuracy = runs_table(accuracy=0.5)
-    yield "accuracy", accuracy, lambda: figures.classification.accuracy_figure(accuracy, "test scale"), 1
-    cost = runs_table(accuracy=0.5, times_cross_entropy=2.0, minutes=3.0, seconds_per_step=0.1)
-    yield "cost", cost, lambda: figures.classification.cost_figure(cost, "test scale"), 3
+    yield "accuracy", accuracy, lambda: figures.classification.accuracy_figure(accuracy), 1
+    cost = runs_table(accuracy=0.5, times_cross_entropy=2.0, operations_per_image=1e6, epochs=3)
+    yield "cost", cost, lambda: figures.classification.cost_figure(cost), 3
     history = pd.concat(
         runs_table(epoch=e, train_accuracy=0.5, validation_accuracy=0.5, validation_nll=1.0) for e in (1, 2)
     )
-    yield "learning", history, lambda: figures.classification.learning_figure(history, "test scale"), 3
+    yield "learning", history, lambda: figures.classification.learning_figure(history), 3
     confusion = pd.DataFrame(
         [{"method": m, "seeds": 2, "label": a, "predicted": b, "count": 5, "share": 0.5}
          for m in METHODS for a in "xy" for b in "xy"]
     )  # fmt: skip
-    yield "confusion", confusion, lambda: figures.classification.confusion_figure(confusion, "test scale"), 2
+    yield "confusion", confusion, lambda: figures.classification.confusion_figure(confusion), 2
     measures = pd.concat(
         runs_table(measure=measure, better=better, ood_set="near" if "AUROC" in measure else "–", n_out=40, value=0.5)
         for measure, better in sweeps.MEASURES.items()
     )  # fmt: skip
     sizes = measures.assign(estimate=["K"] * (len(measures) // 2) + ["N"] * (len(measures) // 2), size=64)
     weights = runs_table(temperature=0.1, size=4, weight=0.7)
-    yield "size", sizes, lambda: figures.sweeps.size_figure(sizes, weights, 0.1, "test scale"), 3
+    yield "size", sizes, lambda: figures.sweeps.size_figure(sizes, weights, 0.1), 3
     alphas = measures.assign(alpha=0.5)
-    yield "alpha", alphas, lambda: figures.sweeps.alpha_figure(alphas, "test scale"), 5
+    yield "alpha", alphas, lambda: figures.sweeps.alpha_figure(alphas), 5
     departures = pd.DataFrame(
         [{"departure": d, "measure": m, "n": 50, "seed": s, "hdge": 0.5, "value": 0.5 + 0.1 * s, "difference": 0.1 * s}
          for d in ("one", "two") for m in ("accuracy", "ECE") for s in (0, 1)]
     )  # fmt: skip
     effects = sweeps.effects_table(departures)
-    yield "effects", departures, lambda: figures.sweeps.effects_figure(departures, effects, "test scale"), 2
+    yield "effects", departures, lambda: figures.sweeps.effects_figure(departures, effects), 2
     claims = pd.DataFrame([{"claim": "one", "verdict": "reproduced"}, {"claim": "two", "verdict": "inconclusive"}])
     rows = pd.DataFrame(
         [{"claim": "one", "better": "lower", "seeds": 3, "n": 50, "difference": -1.0, "low": -1.5, "high": -0.5,
@@ -85,7 +86,7 @@ def drawn():
          {"claim": "two", "better": "higher", "seeds": 1, "n": 50, "difference": 1.0, "low": np.nan, "high": np.nan,
           "image_low": 0.5, "image_high": 1.5}]
     )  # fmt: skip
-    yield "claims", rows, lambda: figures.sweeps.claims_figure(claims, rows, "test scale"), 1
+    yield "claims", rows, lambda: figures.sweeps.claims_figure(claims, rows), 1
     plane = pd.DataFrame(
         [{"method": m, "x1": a, "x2": b, "log_q_x": a + b, "confidence": 0.5}
          for m in METHODS for a in (-1.0, 0.0, 1.0) for b in (-1.0, 0.0, 1.0)]
@@ -100,25 +101,24 @@ def test_every_figure_is_labelled_captioned_and_drawn_alike_twice(index, tmp_pat
     figure = draw()
     assert len(figure.axes) == panels
     assert figure.get_suptitle()
-    assert "Scale: " in figure.get_supxlabel()
     if name != "toy":
         words = figure.get_supxlabel() + figure.axes[0].get_title()
         assert any(sign in words for sign in ("n: ", "n = ", "(2 seeds"))
     assert any(ax.get_xlabel() for ax in figure.axes)
     assert any(ax.get_ylabel() or ax.get_yticklabels() for ax in figure.axes)
     again = draw()
-    first = style.save_figure(figure, table, name, "first", tmp_path)
-    second = style.save_figure(again, table, name, "second", tmp_path)
-    assert first.read_bytes() == second.read_bytes()
-    assert first.with_suffix(".csv").read_bytes() == second.with_suffix(".csv").read_bytes()
-    pd.testing.assert_frame_equal(
-        pd.read_csv(first.with_suffix(".csv")), table.reset_index(drop=True), check_dtype=False, rtol=1e-5
-    )
+    study = Study("smoke", tmp_path)
+    stored, path = study.save(figure, table, name), study.path(name)
+    before = path.read_bytes(), path.with_suffix(".svg").read_bytes()
+    assert figure.get_supxlabel().startswith(f"Scale: {study.scale}. ")
+    study.save(again, table, name)
+    assert (path.read_bytes(), path.with_suffix(".svg").read_bytes()) == before
+    pd.testing.assert_frame_equal(stored, table.reset_index(drop=True), check_dtype=False, rtol=1e-5)
 
 
 def test_a_method_that_cannot_classify_shows_its_loss():
     history = runs_table(epoch=1, loss=0.5, bits_per_dimension=4.0)
-    [ax] = figures.classification.learning_figure(history, "test scale").axes
+    [ax] = figures.classification.learning_figure(history).axes
     assert ax.get_ylabel() == "training loss"
 
 
@@ -130,7 +130,17 @@ def test_seeds_are_named_where_they_differ():
 
 
 def test_every_method_has_a_colour_and_a_name_of_its_own():
-    from typing import get_args
+    for values in (
+        [entry.colour for entry in roster.METHODS.values()],
+        [entry.label for entry in roster.METHODS.values()],
+    ):
+        assert len(set(values)) == len(roster.METHODS)
 
-    assert set(style.COLOURS) == set(style.LABELS) == set(get_args(Method))
-    assert len(set(style.COLOURS.values())) == len(style.COLOURS)
+
+def test_what_is_judged_is_what_is_stored(tmp_path):
+    study = Study("smoke", tmp_path)
+    stored = study.save_table(pd.DataFrame({"value": [1 / 3, 2 / 3]}), "thirds")
+    assert stored["value"].tolist() == [0.333333, 0.666667]
+    pd.testing.assert_frame_equal(study.table("thirds"), stored)
+    assert study.save_table(pd.DataFrame(), "nothing").empty
+    assert study.table("absent") is None

@@ -5,7 +5,7 @@ import torch
 
 from hdge.core.readings import log_q_x
 from hdge.methods.flows import Glow, bits_per_dimension
-from hdge.study.config import HdgeError
+from hdge.study.errors import HdgeError
 
 
 def small(classes: int = 3, shape: tuple[int, ...] = (1, 4, 4)) -> Glow:
@@ -65,5 +65,5 @@ def test_training_lowers_bits_per_dimension():
 
 
 def test_sides_that_cannot_be_halved_are_refused():
-    with pytest.raises(HdgeError, match="flow_levels is 3; images of 12 x 12 cannot be halved so often"):
+    with pytest.raises(HdgeError, match="flow.levels is 3; images of 12 x 12 cannot be halved so often"):
         Glow((1, 12, 12), 1, levels=3, depth=1, width=4)

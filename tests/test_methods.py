@@ -1,43 +1,60 @@
 import json
 import math
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hdge import LogitQueue
 from hdge.core.as_published import published_nll
 from hdge.core.losses import hybrid_terms
 from hdge.core.readings import log_q_x
 from hdge.data.splits import load_splits
-from hdge.methods import base as methods
+from hdge.methods import energy
+from hdge.methods.adversarial import Adversarial
+from hdge.methods.build import build_method, build_network
 from hdge.methods.contrastive import simclr_loss, supervised_contrastive_loss
-from hdge.methods.networks import ResNet50, build_network
-from hdge.study.config import HdgeError, Method, TrainConfig
+from hdge.methods.networks import ResNet50
+from hdge.study.config import TrainConfig
+from hdge.study.errors import HdgeError
+from hdge.study.roster import METHODS
 from hdge.study.runs import RunFolder
+from hdge.study.settings import (
+    AttackSettings,
+    FlowSettings,
+    HybridSettings,
+    QueueSettings,
+    SgldSettings,
+    ViewSettings,
+)
 from hdge.training import loop as training
-from hdge.training.divergence import Guard
+from hdge.training.loop import Guard
 from hdge.training.optimiser import Lars
-from hdge.training.trainer import DivergedError, Trainer
+from hdge.training.trainer import DivergedError, Trainer, operations_per_image
 from tests.reference import formulas
 
 TINY = TrainConfig(
-    dataset="digits", evaluation_sets=(), depth=10, width=1, queue_size=200, learning_rate=1e-3, warmup_steps=0,
-    epochs=1, crop_padding=1, precision="float32", batch_size=200, noise=0.0, head_epochs=1, head_learning_rate=1e-2,
-    sgld_steps=2, sgld_chains=20, sgld_buffer=40, flow_levels=1, flow_depth=1, flow_width=4, attack_steps=2,
+    method="cross_entropy", dataset="digits", evaluation_sets=(), depth=10, width=1, learning_rate=1e-3,
+    warmup_steps=0, epochs=1, crop_padding=1, precision="float32", batch_size=200, noise=0.0,
 )  # fmt: skip
+BLOCKS = {
+    "hybrid": HybridSettings(), "queue": QueueSettings(size=200), "sgld": SgldSettings(steps=2, chains=20, buffer=40),
+    "views": ViewSettings(head_epochs=1, head_learning_rate=1e-2), "flow": FlowSettings(1, 1, 4),
+    "attack": AttackSettings(steps=2),
+}  # fmt: skip
 OWN = {
-    "generative": {"alpha": 0.0},
+    "generative": {"hybrid": HybridSettings(alpha=0.0)},
     "cross_entropy_bn": {"norm": "batch"},
-    "igebm_conditional": {"sgld_conditional": True},
+    "igebm_conditional": {"sgld": replace(BLOCKS["sgld"], conditional=True)},
 }
 CPU = torch.device("cpu")
 
 
 def config(method: str, **settings) -> TrainConfig:
-    return replace(TINY, method=method, **OWN.get(method, {}), **settings)
+    blocks = {name: BLOCKS[name] for name in METHODS[method].blocks}
+    return replace(TINY, method=method, **{**blocks, **OWN.get(method, {}), **settings})
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +62,7 @@ def splits(tmp_path_factory):
     return load_splits("digits", tmp_path_factory.mktemp("none"))
 
 
-@pytest.mark.parametrize("method", get_args(Method))
+@pytest.mark.parametrize("method", list(METHODS))
 def test_every_method_trains_and_stores_finite_logits(method, tmp_path, splits):
     folder = RunFolder(tmp_path / method)
     training.train(config(method), folder, tmp_path, CPU, progress=False)
@@ -77,9 +94,9 @@ def test_hdge_with_the_released_codes_departures_minimises_their_equation(energy
     images, labels = drawn_batch()
     model, seen = Fixed(), []
     model.register_forward_hook(lambda *_: seen.append(1))
-    settings = {"energy": energy, "forward_passes": passes, "queue_start": "noise", "queue_size": 50}
+    settings = QueueSettings(size=50, start="noise", energy=energy, forward_passes=passes)
     torch.manual_seed(0)
-    objective = methods.build_method(config("hdge", **settings), model, 3, (1, 2, 2), 1000)
+    objective = build_method(config("hdge", queue=settings), model, 3, (1, 2, 2), 1000)
     assert len(objective.queue) == 50  # noise counts as past images
     step = objective(model, lambda: images, labels)
     assert len(seen) == passes
@@ -151,7 +168,7 @@ def drawn_batch() -> tuple[torch.Tensor, torch.Tensor]:
 def test_sampling_methods_minimise_their_equations(method):
     images, labels = drawn_batch()
     model = Fixed()
-    objective = methods.build_method(config(method), model, 3, (1, 2, 2), 1000).double()
+    objective = build_method(config(method), model, 3, (1, 2, 2), 1000).double()
     samples, sample_labels = torch.rand(5, 1, 2, 2).double(), torch.tensor([0, 1, 2, 0, 1])
     objective.sampler.draw = lambda model: (samples, sample_labels if method == "igebm_conditional" else None)
     step = objective(model, lambda: images, labels)
@@ -184,9 +201,7 @@ def test_attack_reaches_the_analytic_optimum_of_a_linear_model_within_its_budget
     images = torch.full((20, 1, 2, 2), 0.5) + 0.05 * torch.rand(20, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(20) % 2
     torch.manual_seed(0)
-    attacked = methods.Adversarial(config(method, attack_radius=radius, attack_steps=20)).attacked(
-        model, images, labels
-    )
+    attacked = Adversarial(config(method, attack=AttackSettings(radius, 20))).attacked(model, images, labels)
     moved = (attacked - images).flatten(1)
     size = moved.norm(dim=1) if method == "adversarial_l2" else moved.abs().amax(1)
     assert (size <= radius * (1 + 1e-5)).all()
@@ -256,9 +271,15 @@ def test_a_run_that_diverges_too_often_ends_as_diverged(splits, tmp_path, monkey
         step = forward(self, model, view, labels)
         return step._replace(loss=step.loss * math.nan)
 
-    forward = methods.Jem.forward
-    monkeypatch.setattr(methods.Jem, "forward", never)
-    folder = training.train(config("jem", restarts=2), RunFolder(tmp_path / "run"), tmp_path, CPU, progress=False)
+    forward = energy.Jem.forward
+    monkeypatch.setattr(energy.Jem, "forward", never)
+    folder = training.train(
+        config("jem", sgld=replace(BLOCKS["sgld"], restarts=2)),
+        RunFolder(tmp_path / "run"),
+        tmp_path,
+        CPU,
+        progress=False,
+    )
     record = json.loads((folder.path / "record.json").read_text())
     assert record["outcome"] == "diverged"
     assert record["rollbacks"] == [{"step": 0, "back_to": 0}] * 2
@@ -276,11 +297,11 @@ def test_other_methods_stop_where_their_logits_are_no_longer_finite(splits):
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
-        ("generative", {"alpha": 0.5}, "alpha is 0.5; it must be 0"),
+        ("generative", {"hybrid": HybridSettings(alpha=0.5)}, "hybrid.alpha is 0.5; it must be 0"),
         ("cross_entropy_bn", {}, "norm is none; it must be batch"),
         ("jem", {"norm": "batch"}, "norm is batch; it must be none"),
         ("jem", {"network": "resnet50"}, "network is resnet50; it must be wide_resnet"),
-        ("supcon", {}, "head_epochs is 0; it must be at least 1"),
+        ("cross_entropy", {"queue": QueueSettings(size=5)}, "queue belongs to other methods than cross_entropy"),
     ],
 )
 def test_settings_that_belie_a_methods_name_are_refused(method, settings, message):
@@ -294,3 +315,41 @@ def test_igebm_has_spectral_norms_of_one():
         model(torch.rand(2, 1, 8, 8))
     weight = model.head.weight.detach()
     assert torch.linalg.matrix_norm(weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("method", ["hdge", "hdge_jem"])
+def test_a_step_looks_at_the_queues_log_partition_once(method, splits, monkeypatch):
+    """Between ranks each look is two all-reduces: twice would double the promised traffic."""
+    run, seen = Trainer(config(method), splits, CPU), []
+    queue = next(module for module in run.method.modules() if isinstance(module, LogitQueue))
+    whole = queue.log_partition
+    monkeypatch.setattr(queue, "log_partition", lambda: seen.append(1) or whole())
+    run.train_step()
+    assert len(seen) == 1
+
+
+def test_operations_are_those_of_the_layers_by_hand():
+    """A linear layer costs 2 B I O forward, as much for its weights and, but for the first layer, for its input."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    with FlopCounterMode(display=False) as counter:
+        model(torch.rand(4, 6)).sum().backward()
+    assert counter.get_total_flops() == 2 * 4 * (2 * 6 * 5 + 3 * 5 * 3)
+
+
+def test_counted_work_has_its_floor_and_leaves_the_run_alone(splits):
+    def counted(method: str) -> float:
+        return operations_per_image(config(method), splits, CPU)
+
+    plain = counted("cross_entropy")
+    assert counted("hdge") == plain
+    two_passes = operations_per_image(config("hdge", queue=QueueSettings(forward_passes=2, size=200)), splits, CPU)
+    assert two_passes == pytest.approx(2 * plain, rel=1e-3)  # but for the logits' own backward pass
+    # 20 chains beside 200 images: two passes of the input's gradient each, then a pass with all gradients.
+    assert counted("jem") == pytest.approx(plain * (1 + 0.1 + 0.1 * 2 * 2 / 3), rel=0.02)
+    torch.manual_seed(3)
+    run = Trainer(config("cross_entropy"), splits, CPU)
+    before = run.model.stem.weight.detach().clone()
+    counted("cross_entropy")
+    assert run.model.stem.weight.equal(before)

@@ -13,15 +13,29 @@ import torch.multiprocessing as mp
 from hdge import LogitQueue, hybrid_loss
 from hdge.core.distributed import rank_of, sum_over_ranks
 from hdge.data.splits import load_splits
-from hdge.study.config import HdgeError, TrainConfig
+from hdge.study.config import TrainConfig
+from hdge.study.errors import HdgeError
 from hdge.study.runs import RunFolder
+from hdge.study.settings import QueueSettings
 from hdge.training import trainer
 
 BATCH, CLASSES, SIZE, STEPS = 6, 4, 10, 5
 SMALL = TrainConfig(
-    dataset="digits", evaluation_sets=(), depth=10, width=1, queue_size=200, optimizer="sgd", learning_rate=0.02,
-    warmup_steps=0, epochs=2, crop_padding=0, flip=False, noise=0.0, precision="float32", batch_size=100,
-)  # fmt: skip
+    dataset="digits",
+    evaluation_sets=(),
+    depth=10,
+    width=1,
+    queue=QueueSettings(size=200),
+    optimizer="sgd",
+    learning_rate=0.02,
+    warmup_steps=0,
+    epochs=2,
+    crop_padding=0,
+    flip=False,
+    noise=0.0,
+    precision="float32",
+    batch_size=100,
+)
 
 
 def draws(dtype: torch.dtype) -> list[tuple[torch.Tensor, torch.Tensor]]:

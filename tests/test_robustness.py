@@ -13,10 +13,13 @@ from hdge.evaluators import robustness
 from hdge.figures import style
 from hdge.figures.robustness import curves_figure, gap_figure
 from hdge.measure import attacks
-from hdge.measure.attacks import UNITS, AttackNorm, AttackProtocol, ThroughNoise, attack_network, pgd, withstands_pgd
+from hdge.measure.attacks import UNITS, ThroughNoise, attack_network, pgd, withstands_pgd
 from hdge.methods.sgld import frozen
-from hdge.study.config import HdgeError, TrainConfig
+from hdge.study.config import TrainConfig
+from hdge.study.errors import HdgeError
+from hdge.study.profiles import load_profile
 from hdge.study.runs import Run, RunFolder
+from hdge.study.settings import AttackNorm, AttackProtocol, ViewSettings
 
 SMALL = AttackProtocol(
     images=24, steps=10, l2=(0.1, 0.5), linf=(2, 20), checked=(("l2", 0.1), ("linf", 2.0)), checked_images=12,
@@ -163,7 +166,9 @@ def test_the_mean_through_noise_is_the_loop():
         torch.testing.assert_close(noisy(images)[i : i + 1], mean.log())
 
 
-@pytest.mark.parametrize("protocol", [*attacks.PROTOCOLS.values(), attacks.PAPER])
+@pytest.mark.parametrize(
+    "protocol", [load_profile(name).attacks for name in ("smoke", "digits", "cifar10-reduced", "paper")]
+)
 def test_what_is_checked_is_part_of_the_sweep(protocol):
     for norm, radius in protocol.checked:
         assert radius in protocol.radii(norm)
@@ -178,19 +183,21 @@ HAND = AttackProtocol(
 )
 
 
-def hand_made(run: Run) -> robustness.Attacked:
+def hand_made(run: Run) -> attacks.Attacked:
     right, pgd_row = torch.tensor([1] * 8 + [0] * 2), torch.tensor([1] * 6 + [0] * 4)
     sweep = torch.stack([right, pgd_row]).to(torch.uint8)
     few = torch.tensor([[1, 1, 1, 0, 1], [0, 0, 1, 1, 1]], dtype=torch.uint8)
     noise = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 1]], dtype=torch.uint8)
-    return robustness.Attacked(run, HAND, {"l2": sweep, "linf": sweep, "autoattack": few, "noise": noise})
+    return attacks.Attacked(run, HAND, {"l2": sweep, "linf": sweep, "autoattack": few, "noise": noise})
 
 
-def folder(path, kept: bool = False) -> RunFolder:
+def folder(path, archived: bool = False) -> RunFolder:
     run = RunFolder(path)
     path.mkdir(parents=True)
     record = {"data": {"classes": list("abcde")}, "files": {"weights.safetensors": "0"}}
-    (path / "record.json").write_text(json.dumps({**record, **({"weights": "0", "kept": "small"} if kept else {})}))
+    (path / "record.json").write_text(
+        json.dumps({**record, **({"weights": "0", "archived": "small"} if archived else {})})
+    )
     return run
 
 
@@ -241,27 +248,32 @@ def test_paired_interval_covers_as_often_as_it_says():
 
 
 def test_one_seed_a_method_and_all_of_those_that_claims_compare(runs):
-    chosen, left_out = robustness.to_attack(runs, SMALL)
-    assert [(run.method, run.seed, protocol.checked_images > 0) for run, protocol in chosen] == [
+    chosen, left_out = attacks.to_attack(runs, SMALL)
+    assert [(run.row, run.seed, protocol.checked_images > 0) for run, protocol in chosen] == [
         ("cross_entropy", 0, True), ("cross_entropy", 1, False), ("hdge", 0, True), ("jem", 1, True)
     ]  # fmt: skip
     assert [sentence.split(":")[0] for sentence in left_out] == ["igebm", "glow_conditional"]
 
 
 def test_a_run_that_cannot_be_attacked_is_said_and_not_fatal(runs, tmp_path, monkeypatch):
-    kept = Run("supcon", 0, folder(tmp_path / "kept", kept=True), TrainConfig(method="supcon", head_epochs=1))
+    kept = Run(
+        "supcon",
+        0,
+        folder(tmp_path / "kept", archived=True),
+        TrainConfig(method="supcon", views=ViewSettings(head_epochs=1)),
+    )
     whole = attacks.attack_run
     monkeypatch.setattr(
-        robustness, "attack_run",
-        lambda run, protocol, root: {} if run.method == "hdge" else whole(run, protocol, root),
+        attacks, "attack_run",
+        lambda run, protocol, root: {} if run.row == "hdge" else whole(run, protocol, root),
     )  # fmt: skip
-    attacked, missing = robustness.attack_runs([runs[2], kept], SMALL, tmp_path)
-    assert [one.run.method for one in attacked] == ["hdge"]
+    attacked, missing = attacks.attack_runs([runs[2], kept], SMALL, tmp_path)
+    assert [one.run.row for one in attacked] == ["hdge"]
     assert len(missing) == 1
     assert missing[0].startswith("supcon, seed 0: ")
     assert "has no weights, and no attacks by this protocol" in missing[0]
     with pytest.raises(HdgeError, match=r"none of 1 finished runs .* train one that classifies"):
-        robustness.attack_runs([kept], SMALL, tmp_path)
+        attacks.attack_runs([kept], SMALL, tmp_path)
 
 
 def test_a_measurement_is_read_and_its_data_are_not_wanted(runs, tmp_path, monkeypatch):
@@ -281,12 +293,11 @@ def test_figures_have_captions_and_a_panel_a_norm_and_check(runs):
     style.use_style()
     attacked = [hand_made(run) for run in runs[:3]]
     table, gap = robustness.robustness_table(attacked), robustness.gap_table(attacked)
-    for figure, panels in ((curves_figure(table, "test scale"), 2), (gap_figure(gap, "test scale"), 3)):
+    for figure, panels in ((curves_figure(table), 2), (gap_figure(gap), 3)):
         assert len(figure.axes) == panels
         assert figure.get_suptitle()
-        assert "Scale: test scale" in figure.get_supxlabel()
         assert "n: " in figure.get_supxlabel()
         assert all(ax.get_xlabel() for ax in figure.axes)
-    assert "2 for cross-entropy" in curves_figure(table, "test scale").get_supxlabel()
+    assert "2 for cross-entropy" in curves_figure(table).get_supxlabel()
     plt.close("all")
     assert isinstance(table, pd.DataFrame)

@@ -13,14 +13,16 @@ from tqdm import tqdm
 from hdge.data.splits import load_splits
 from hdge.evaluators import generation
 from hdge.figures import generation as figures
-from hdge.figures.style import save_figure, use_style
-from hdge.measure import critic as judges
+from hdge.figures.style import use_style
+from hdge.measure import critic as critics
 from hdge.measure import samples as sampling
-from hdge.measure.samples import SamplingProtocol
+from hdge.methods.build import build_network
 from hdge.methods.flows import Glow
-from hdge.methods.networks import build_network
-from hdge.study.config import HdgeError, TrainConfig
-from hdge.study.runs import Outputs, Run, RunFolder
+from hdge.study.config import TrainConfig
+from hdge.study.errors import HdgeError
+from hdge.study.runs import Outputs, Run, RunFolder, first_seeds
+from hdge.study.settings import SamplingProtocol
+from hdge.study.study import write_picture, write_table
 
 TINY = SamplingProtocol(chains=12, per_class=2, steps=4, record_every=2)
 SMALL = {"dataset": "digits", "evaluation_sets": (), "depth": 10, "width": 1}
@@ -106,9 +108,9 @@ def test_a_flow_samples_what_it_has_learnt_of_each_class():
 
 
 def test_a_protocol_whose_end_is_not_seen_is_refused():
-    with pytest.raises(HdgeError, match="steps is 10; it must be a multiple of record_every, 4."):
+    with pytest.raises(HdgeError, match="samples.steps is 10; it must be a multiple of record_every, 4."):
         SamplingProtocol(steps=10, record_every=4)
-    with pytest.raises(HdgeError, match="chains is 1"):
+    with pytest.raises(HdgeError, match="samples.chains is 1"):
         SamplingProtocol(chains=1)
 
 
@@ -123,11 +125,11 @@ def finished(root: Path, method: str, seed: int = 0) -> Run:
     return Run(method, seed, folder, config)
 
 
-def make_kept(run: Run) -> None:
+def make_archived(run: Run) -> None:
     """What the repository keeps of a run: everything but its weights, whose fingerprint it keeps."""
     digest = run.folder.weights_digest()
     (run.folder.path / "weights.safetensors").unlink()
-    run.folder.finish({**run.folder.record(), "weights": digest})
+    run.folder.finish({**run.folder.record(), "weights": digest, "archived": "small"})
 
 
 @pytest.fixture(scope="module")
@@ -135,20 +137,20 @@ def study(tmp_path_factory):
     """Three runs, sampled and judged, whose weights are gone since."""
     root = tmp_path_factory.mktemp("study")
     runs = [finished(root, method) for method in ("cross_entropy", "jem", "igebm")]
-    first = judges.sample_runs(runs, TINY, root, judges.judge_of(runs))
+    first = critics.sample_runs(runs, TINY, root, critics.critic_of(runs))
     for run in runs:
-        make_kept(run)
+        make_archived(run)
     return root, runs, first
 
 
 def test_what_was_measured_is_used_without_weights_and_without_data(study, monkeypatch):
     root, runs, (sampled, reference, missing) = study
     monkeypatch.setattr(sampling, "load_splits", None)
-    monkeypatch.setattr(judges, "load_splits", None)
-    again, same, nothing = judges.sample_runs(runs, TINY, root, judges.judge_of(runs))
+    monkeypatch.setattr(critics, "load_splits", None)
+    again, same, nothing = critics.sample_runs(runs, TINY, root, critics.critic_of(runs))
     assert missing == nothing == []
     for one, other in zip(sampled, again, strict=True):
-        for mine, theirs in ((one.samples, other.samples), (one.judged, other.judged), (reference, same)):
+        for mine, theirs in ((one.samples, other.samples), (one.critique, other.critique), (reference, same)):
             assert mine.keys() == theirs.keys()
             assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
@@ -163,7 +165,7 @@ def test_samples_are_of_every_class_and_chains_start_at_the_first_test_images(st
         assert torch.equal(samples["images"][6], test.images[test.labels == 3][0])
         assert samples["steps"].tolist() == [0, 2, 4]
         assert samples["data_distance"].shape == (3, 16)
-        assert ("class_samples" in samples) == (one.run.method != "igebm")
+        assert ("class_samples" in samples) == (one.run.row != "igebm")
     assert sampled[1].samples["class_labels"].tolist() == [y for y in range(8) for _ in range(2)]
     assert len(reference["test_features"]) == len(reference["noise_features"]) == 12
     assert reference["train_mean"].dtype == torch.float64
@@ -173,14 +175,14 @@ def test_a_run_without_weights_or_samples_is_named_and_the_rest_goes_on(study):
     root, runs, _ = study
     other = dataclasses.replace(TINY, seed=1)
     fresh = finished(root, "hdge")
-    sampled, reference, missing = judges.sample_runs([*runs, fresh], other, root, judges.judge_of(runs))
-    assert [one.run.method for one in sampled] == ["hdge"]
-    assert reference == sampled[0].judged == {}
+    sampled, reference, missing = critics.sample_runs([*runs, fresh], other, root, critics.critic_of(runs))
+    assert [one.run.row for one in sampled] == ["hdge"]
+    assert reference == sampled[0].critique == {}
     assert len(missing) == 4  # three runs, and the judge, without which nothing has a score
     assert "no weights" in missing[0]
     assert missing[-1].startswith("Scores are missing: ")
     with pytest.raises(HdgeError, match="Nothing can be sampled"):
-        judges.sample_runs(runs, other, root, None)
+        critics.sample_runs(runs, other, root, None)
     assert generation.scores_table(sampled, reference, "study")["score"].tolist() == [generation.ACCURACY]
 
 
@@ -194,13 +196,13 @@ def test_the_table_holds_the_formulas_of_the_stored_features(study):
         train = torch.cat([model.features(batch / 255) for batch in splits.train.images.split(500)])
     score, distance = generation.SCORES["study"]
     for one in sampled:
-        row = table.loc[(one.run.method, distance)]
-        expected = generation.frechet_distance(one.judged["features"].numpy(), train.numpy())
+        row = table.loc[(one.run.row, distance)]
+        expected = generation.frechet_distance(one.critique["features"].numpy(), train.numpy())
         # Features in float32: 1e-7 of their size, against a distance that may be far smaller than their squares.
         assert row["value"] == pytest.approx(expected, rel=1e-4)
         assert row["low"] <= row["value"] <= row["high"]
-        expected = generation.inception_score(one.judged["probabilities"].double().numpy())
-        assert table.loc[(one.run.method, score), "value"] == pytest.approx(expected, rel=1e-6)
+        expected = generation.inception_score(one.critique["probabilities"].double().numpy())
+        assert table.loc[(one.run.row, score), "value"] == pytest.approx(expected, rel=1e-6)
     assert ("igebm", generation.ACCURACY) not in table.index
     assert {"test images", "uniform noise"} < set(table.index.get_level_values("method"))
 
@@ -210,20 +212,23 @@ def test_figures_are_drawn_captioned_and_alike_twice(study, methods, tmp_path, m
     use_style()
     monkeypatch.setattr(generation, "REPLICATES", 10)
     _, _, (sampled, reference, _) = study
-    own = [one for one in sampled if one.run.method in methods]
+    own = [one for one in sampled if one.run.row in methods]
     scores, chains = generation.scores_table(own, reference, "study"), generation.chains_table(own)
     samples, pictures = generation.samples_table(own, "study")
     assert len(samples) == len(pictures) == 16 * (1 + len(set(methods) - {"igebm"})) * (methods != ("igebm",))
     drawn = {
-        "scores": (scores, lambda: figures.scores_figure(scores, "test scale")),
-        "chains": (chains, lambda: figures.chains_figure(chains, "test scale")),
-        "samples": (samples, lambda: figures.samples_figure(samples, pictures, "test scale")),
+        "scores": (scores, lambda: figures.scores_figure(scores)),
+        "chains": (chains, lambda: figures.chains_figure(chains)),
+        "samples": (samples, lambda: figures.samples_figure(samples, pictures)),
     }
     for name, (table, draw) in drawn.items():
         figure = draw()
-        first = save_figure(figure, table, name, "first", tmp_path)
-        second = save_figure(draw(), table, name, "second", tmp_path)
-        assert first.read_bytes() == second.read_bytes()
+        pictures_of = []
+        for folder, own in (("first", figure), ("second", draw())):
+            write_picture(own, tmp_path / folder / f"{name}.svg", "test scale")
+            write_table(table, tmp_path / folder / f"{name}.csv")
+            pictures_of.append((tmp_path / folder / f"{name}.svg").read_bytes())
+        assert pictures_of[0] == pictures_of[1]
         assert "Scale: test scale" in figure.get_supxlabel()
         assert "n: " in figure.get_supxlabel() or samples.empty
         assert not any(word in figure.get_supxlabel() for word in ("FID", "Inception Score"))
@@ -231,8 +236,8 @@ def test_figures_are_drawn_captioned_and_alike_twice(study, methods, tmp_path, m
 
 
 def test_figures_say_so_where_there_is_nothing_to_draw():
-    assert "No run" in figures.chains_figure(generation.chains_table([]), "test scale").get_supxlabel()
-    assert "No run" in figures.samples_figure(*generation.samples_table([], "study"), "test scale").get_supxlabel()
+    assert "No run" in figures.chains_figure(generation.chains_table([])).get_supxlabel()
+    assert "No run" in figures.samples_figure(*generation.samples_table([], "study")).get_supxlabel()
     plt.close("all")
 
 
@@ -251,9 +256,9 @@ def test_a_strip_puts_each_picture_in_its_place():
 def test_all_seeds_are_taken_of_the_two_compared_and_the_lowest_of_the_others(tmp_path):
     methods = ("jem", "hdge", "supcon")
     runs = [Run(method, seed, RunFolder(tmp_path), TrainConfig()) for method in methods for seed in (2, 0, 1)]
-    taken = [(run.method, run.seed) for run in sampling.to_be_sampled(runs)]
+    taken = [(run.row, run.seed) for run in sampling.to_be_sampled(runs)]
     assert taken == [("jem", 2), ("jem", 0), ("jem", 1), ("hdge", 0)]
-    firsts = [(run.method, run.seed) for run in sampling.first_seeds(runs)]
+    firsts = [(run.row, run.seed) for run in first_seeds(runs)]
     assert firsts == [("jem", 0), ("hdge", 0), ("supcon", 0)]
 
 
@@ -281,15 +286,15 @@ def test_a_given_inception_judges_through_torch_fidelity(study, tmp_path, monkey
             return means, means / 100
 
     monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "tiny", Tiny)
-    monkeypatch.setattr(judges, "INCEPTION", "tiny")
+    monkeypatch.setattr(critics, "INCEPTION", "tiny")
     (tmp_path / "weights").write_text("0.5")
     run = finished(tmp_path, "jem")
-    judge = judges.judge_of([run], str(tmp_path / "weights"))
-    [one], reference, missing = judges.sample_runs([run], TINY, tmp_path, judge)
+    critic = critics.critic_of([run], str(tmp_path / "weights"))
+    [one], reference, missing = critics.sample_runs([run], TINY, tmp_path, critic)
     assert missing == []
     expected = one.samples["samples"].float().mean(dim=(2, 3)).expand(-1, 3) / 2
-    torch.testing.assert_close(one.judged["features"], expected)
-    scores = generation.scores_table([one], reference, judge.name)["score"]
+    torch.testing.assert_close(one.critique["features"], expected)
+    scores = generation.scores_table([one], reference, critic.name)["score"]
     assert {"Inception Score", "Fréchet Inception Distance"} < set(scores)
     with pytest.raises(HdgeError, match="no such file"):
-        judges.judge_of([run], str(tmp_path / "absent"))
+        critics.critic_of([run], str(tmp_path / "absent"))

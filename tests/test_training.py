@@ -14,17 +14,26 @@ from hdge.data.splits import load_splits
 from hdge.measure import network as evaluation
 from hdge.methods.base import Stage
 from hdge.methods.networks import WideResNet
-from hdge.study.config import HdgeError, TrainConfig
+from hdge.study.config import TrainConfig
+from hdge.study.errors import HdgeError
 from hdge.study.runs import Outputs, RunFolder, atomic_write
+from hdge.study.settings import QueueSettings
 from hdge.training import loop as training
-from hdge.training import trainer
+from hdge.training import optimiser, trainer
 
 SMALL = TrainConfig(
-    dataset="digits", evaluation_sets=("interp",), depth=10, width=1, queue_size=200, learning_rate=4e-3,
+    dataset="digits", evaluation_sets=("interp",), depth=10, width=1, queue=QueueSettings(size=200), learning_rate=4e-3,
     schedule="one_cycle", warmup_steps=5, epochs=3, crop_padding=1, precision="float32", batch_size=100,
 )  # fmt: skip
+
+
+def without_queue(method: str) -> TrainConfig:
+    """The same run by another method, with the queue's settings only where it has a queue."""
+    return replace(SMALL, method=method, queue=SMALL.queue if method == "hdge" else QueueSettings())
+
+
 WORDS = [
-    "--dataset=digits", '--evaluation_sets=["interp"]', "--depth=10", "--width=1", "--queue_size=200",
+    "--dataset=digits", '--evaluation_sets=["interp"]', "--depth=10", "--width=1", "--queue.size=200",
     "--learning_rate=4e-3", "--schedule=one_cycle", "--warmup_steps=5", "--epochs=3", "--crop_padding=1",
     "--precision=float32", "--batch_size=100",
 ]  # fmt: skip
@@ -133,7 +142,7 @@ def test_outputs_are_the_stored_networks_logits(unbroken, tmp_path):
 def test_both_methods_start_from_the_same_weights_and_see_the_same_images(tmp_path, monkeypatch):
     splits, seen = load_splits("digits", tmp_path), []
     for method in ("cross_entropy", "hdge"):
-        run = trainer.Trainer(replace(SMALL, method=method), splits, torch.device("cpu"))
+        run = trainer.Trainer(without_queue(method), splits, torch.device("cpu"))
         weight = run.model.stem.weight.detach().clone()
         batches = []
         run.model.stem.register_forward_hook(lambda m, inputs, out, batches=batches: batches.append(inputs[0]))
@@ -146,20 +155,22 @@ def test_both_methods_start_from_the_same_weights_and_see_the_same_images(tmp_pa
 def test_learning_rate_schedules():
     steps = replace(SMALL, schedule="steps", warmup_steps=10, milestones=(2, 3), decay=0.5)
     stage = Stage("train", epochs=4, learning_rate=1.0)
-    rates = [trainer.learning_rate(steps, stage, step, steps_per_epoch=20) for step in (0, 4, 9, 39, 40, 59, 60, 79)]
+    rates = [optimiser.learning_rate(steps, stage, step, steps_per_epoch=20) for step in (0, 4, 9, 39, 40, 59, 60, 79)]
     assert rates == pytest.approx([0.1, 0.5, 1, 1, 0.5, 0.5, 0.25, 0.25])
     cycle = replace(steps, schedule="one_cycle", warmup_steps=0)
-    rates = [trainer.learning_rate(cycle, stage, step, steps_per_epoch=20) for step in (0, 40, 80)]
+    rates = [optimiser.learning_rate(cycle, stage, step, steps_per_epoch=20) for step in (0, 40, 80)]
     assert rates == pytest.approx([1, 0.5, 0], abs=1e-15)
 
 
 def test_a_queue_longer_than_the_training_set_warns_with_both_numbers(tmp_path):
     with pytest.warns(UserWarning, match="queue size 900 is not below the 866 training images"):
-        training.train(replace(SMALL, queue_size=900, epochs=1), RunFolder(tmp_path), tmp_path, progress=False)
+        training.train(
+            replace(SMALL, queue=QueueSettings(size=900), epochs=1), RunFolder(tmp_path), tmp_path, progress=False
+        )
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_a_remedy(tmp_path):
-    config = replace(SMALL, method="cross_entropy", learning_rate=1e30, warmup_steps=0)
+    config = replace(without_queue("cross_entropy"), learning_rate=1e30, warmup_steps=0)
     with pytest.raises(HdgeError, match="the loss is (nan|inf) after epoch 1; lower learning_rate"):
         training.train(config, RunFolder(tmp_path), tmp_path, progress=False)
     assert not (tmp_path / "record.json").exists()

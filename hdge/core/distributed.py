@@ -3,10 +3,6 @@
 Everywhere in this package a group of None is a single process.
 """
 
-import gc
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -58,25 +54,6 @@ class _LogSumOverRanks(torch.autograd.Function):
         return gradient * torch.exp(local - total), None
 
 
-@contextmanager
-def process_group() -> Iterator[dist.ProcessGroup | None]:
-    """The ranks that torchrun has started, for as long as the block lasts; None if it has started no others."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield None
-        return
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if cuda else "gloo")
-    try:
-        yield dist.group.WORLD
-        dist.barrier()  # the first rank may still be writing when the others have nothing left to do
-    finally:
-        # Whatever still refers to the group must go first, or gloo's threads may abort the process at its exit.
-        gc.collect()
-        dist.destroy_process_group()
-
-
 def rank_of(group: dist.ProcessGroup | None) -> tuple[int, int]:
     """This process's rank, and how many there are."""
     return (0, 1) if group is None else (group.rank(), group.size())
@@ -87,18 +64,3 @@ def sum_over_ranks(values: list[Tensor], group: dist.ProcessGroup | None) -> Non
     if group is not None:
         for value in values:
             dist.all_reduce(value, dist.ReduceOp.SUM, group)
-
-
-def gather_states(own: dict[str, Any], group: dist.ProcessGroup | None) -> list[dict[str, Any]]:
-    """Every rank's own state, in order."""
-    states: list[Any] = [own] * rank_of(group)[1]
-    if group is not None:
-        dist.all_gather_object(states, own, group)
-    return states
-
-
-def word_of_first_rank(word: bool, group: dist.ProcessGroup) -> bool:
-    """What rank 0 says, so that all do the same."""
-    words = [word]
-    dist.broadcast_object_list(words, src=0, group=group)
-    return words[0]

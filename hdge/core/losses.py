@@ -152,15 +152,7 @@ def conditional_nll(
     normalize: Normalization | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> Float[Tensor, ""]:
-    """-log q(x|y) by whichever of :func:`queue_nll` and :func:`batch_nll` applies.
-
-    Args:
-        logits: f(x), shape (B, C).
-        labels: y, shape (B,), integers in [0, C), or distributions over the classes, shape (B, C).
-        queue: past logits, or None to let the batch be its own set of negatives.
-        temperature: t of the batch form, 0.1 if not given; a queue brings its own.
-        normalize: normalisation of the batch form, "l2" if not given; a queue brings its own.
-        group: ranks that share the batch form's negatives; a queue brings its own.
+    """-log q(x|y) by whichever of :func:`queue_nll` and :func:`batch_nll` applies; arguments as in :func:`hybrid_loss`.
 
     Raises:
         ValueError: logits or labels that are refused by :func:`hybrid_loss`, or a queue together with a
@@ -186,6 +178,16 @@ def hybrid_terms(
     """-log q(y|x) and -log q(x|y), unweighted; arguments as in :func:`hybrid_loss`."""
     generative = conditional_nll(logits, labels, queue, temperature, normalize, group)
     return HybridTerms(F.cross_entropy(logits, labels), generative)
+
+
+def terms_and_margins(
+    logits: Float[Tensor, "batch classes"], labels: Labels, queue: LogitQueue
+) -> tuple[HybridTerms, Float[Tensor, " batch"]]:
+    """:func:`hybrid_terms` and the :func:`queue_margins` behind the second, at one look at the queue's log Z."""
+    check_logits(logits, queue.num_classes)
+    check_labels(labels, logits)
+    margins = queue_margins(logits, labels, queue)
+    return HybridTerms(F.cross_entropy(logits, labels), -F.logsigmoid(margins).mean()), margins
 
 
 def hybrid_loss(

@@ -17,7 +17,7 @@ from jaxtyping import Int, UInt8
 from sklearn.datasets import load_digits, load_sample_images
 from torch import Tensor
 
-from hdge.study.config import HdgeError
+from hdge.study.errors import HdgeError
 
 MADE_HERE = ("digits", "digits-heldout", "photos")
 DOWNLOADED = ("cifar10", "cifar100", "svhn", "celeba")

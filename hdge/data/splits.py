@@ -1,4 +1,4 @@
-"""Fixed splits, out-of-distribution sets, and augmentation of whole batches on the device."""
+"""Fixed splits of an in-distribution set, and out-of-distribution sets in its size."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int
 from torch import Tensor
 
-from hdge.study.config import HdgeError
 from hdge.data.images import ImageSet, fit, read
+from hdge.study.errors import HdgeError
 
 SPLIT_SEED = 1234  # JEM's seed for the held-out validation images
 # Mirroring a digit changes what it shows, so these are never flipped.
@@ -99,105 +98,6 @@ def interpolate_pairs(reference: ImageSet) -> ImageSet:
     total = reference.images[first].to(torch.int16) + reference.images[second].to(torch.int16)
     same = (reference.labels[first] == reference.labels[second]).long()
     return ImageSet("interp", ((total + 1) // 2).to(torch.uint8), same, ("different classes", "same class"))
-
-
-def to_unit(images: UInt8[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
-    """Pixels in [0, 1], as every model here expects them."""
-    return images.float().div_(255)
-
-
-def add_noise(
-    images: Float[Tensor, "batch channels height width"], noise: float, generator: torch.Generator
-) -> Float[Tensor, "batch channels height width"]:
-    """Gaussian noise whose standard deviation is given on JEM's scale, [-1, 1], twice as wide as the images'."""
-    if noise == 0:
-        return images
-    sample = torch.empty_like(images).normal_(generator=generator)
-    return images.add(sample, alpha=noise / 2)
-
-
-def augment(
-    images: UInt8[Tensor, "batch channels height width"],
-    generator: torch.Generator,
-    crop_padding: int = 4,
-    flip: bool = True,
-    noise: float = 0.03,
-) -> Float[Tensor, "batch channels height width"]:
-    """A batch of training images in [0, 1]: random crops of the reflected border, mirroring, Gaussian noise.
-
-    Padding, cropping and mirroring are one gather: for every image the row and column that each pixel is taken
-    from, with indices beyond the border reflected at the outermost pixel.
-
-    Args:
-        images: uint8, shape (B, channels, H, W), on any device.
-        generator: on the same device; the only source of randomness.
-        crop_padding: border in pixels, from 0 to the image's side less 1.
-        flip: mirror each image with probability 1/2.
-        noise: standard deviation of Gaussian noise in units of [-1, 1].
-
-    Source: JEM's protocol, which the paper follows (section 5.1).
-    """
-    batch, _, height, width = images.shape
-    device = images.device
-
-    def shifted(side: int) -> Int[Tensor, "batch side"]:
-        offset = torch.randint(-crop_padding, crop_padding + 1, (batch, 1), generator=generator, device=device)
-        index = (offset + torch.arange(side, device=device)).abs()
-        return (side - 1) - ((side - 1) - index).abs()
-
-    rows, columns = shifted(height), shifted(width)
-    if flip:
-        mirrored = torch.rand((batch, 1), generator=generator, device=device) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    each = torch.arange(batch, device=device)[:, None, None]
-    crops = images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]
-    return add_noise(to_unit(crops.permute(0, 3, 1, 2)), noise, generator)
-
-
-def augment_strongly(
-    images: UInt8[Tensor, "batch channels height width"],
-    generator: torch.Generator,
-    flip: bool = True,
-    noise: float = 0.0,
-) -> Float[Tensor, "batch channels height width"]:
-    """A batch of training images in [0, 1] as SimCLR sees them: resized crops, mirroring, brightness, contrast, colour.
-
-    Every image has its own draw: a crop of 20 to 100 % of the area with sides in 3:4 to 4:3, bilinear; mirroring with
-    probability 1/2; with probability 0.8 factors of brightness, contrast and, for colour, saturation in 0.6 to 1.4;
-    with probability 0.2 no colour at all. Hue is left alone.
-
-    Args:
-        images: uint8, shape (B, channels, H, W), on any device.
-        generator: on the same device; the only source of randomness.
-        flip: mirror each image with probability 1/2.
-        noise: standard deviation of Gaussian noise in units of [-1, 1].
-
-    Source: Chen et al. 2020, appendix A.
-    """
-    batch, channels = images.shape[:2]
-
-    def draw(low: float, high: float) -> Float[Tensor, " batch"]:
-        return torch.empty(batch, device=images.device).uniform_(low, high, generator=generator)
-
-    area, ratio = draw(0.2, 1.0).sqrt(), (draw(-1, 1) * np.log(4 / 3) / 2).exp()
-    width, height = (area * ratio).clamp(max=1), (area / ratio).clamp(max=1)
-    mirrored = torch.where(draw(0, 1) < 0.5, -1.0, 1.0) if flip else torch.ones_like(area)
-    transform = torch.zeros(batch, 2, 3, device=images.device)
-    transform[:, 0, 0], transform[:, 0, 2] = width * mirrored, draw(-1, 1) * (1 - width)
-    transform[:, 1, 1], transform[:, 1, 2] = height, draw(-1, 1) * (1 - height)
-    grid = F.affine_grid(transform, list(images.shape), align_corners=False)
-    views = F.grid_sample(to_unit(images), grid, padding_mode="reflection", align_corners=False)
-
-    jittered = draw(0, 1) < 0.8
-    brightness, contrast, saturation = (torch.where(jittered, draw(0.6, 1.4), 1.0)[:, None, None, None] for _ in "bcs")
-    views = views * brightness
-    views = (views - views.mean(dim=(1, 2, 3), keepdim=True)) * contrast + views.mean(dim=(1, 2, 3), keepdim=True)
-    if channels == 3:
-        weights = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(3, 1, 1)
-        grey = (views * weights).sum(dim=1, keepdim=True)
-        saturation = torch.where((draw(0, 1) < 0.2)[:, None, None, None], 0.0, saturation)
-        views = (views - grey) * saturation + grey
-    return add_noise(views.clamp(0, 1), noise, generator)
 
 
 def _generator() -> torch.Generator:

@@ -5,7 +5,8 @@ with w = sigma(s - log Z_y). With L2 normalisation, ds/df = (e_y - p[y] p) / (t 
 towards its class's axis and does not see its length. All that the negatives do is the weight 1 - w.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from torch import Tensor
 from hdge.core.queue import Normalization, normalize_logits
 from hdge.core.readings import of_label
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, student_interval
+from hdge.evaluators.tables import rows
 from hdge.study.runs import Run
 
 DRAWS = 32  # random queues a size: the relative error of a standard deviation from 32 draws is 1 / sqrt(64) = 13 %
@@ -89,20 +91,21 @@ def weight_table(runs: Sequence[Run]) -> pd.DataFrame:
         Columns: method, seed, temperature, size, n, draws, weight (mean over test images and draws), low, high
         (central 95 % of the draws' means: what varies is which images the queue holds).
     """
-    rows = []
-    for run in runs:
-        pool, test, kind = run.folder.outputs("train").logits, run.folder.outputs("test"), run.config.normalize
+
+    def weight(run: Run) -> Iterable[dict[str, Any]]:
+        pool, test, kind = run.folder.outputs("train").logits, run.folder.outputs("test"), run.config.hybrid.normalize
         sizes = queue_sizes(len(pool))
         for temperature in TEMPERATURES:
             scores = label_scores(test.logits, test.labels, temperature, kind)
             for size, drawn in zip(sizes, log_partition_draws(pool, sizes, temperature, kind).unbind(1), strict=True):
                 means = true_logit_weight(scores, drawn[:, test.labels]).mean(dim=1).numpy()
                 low, high = np.quantile(means, [0.025, 0.975])
-                rows.append(
-                    {"method": run.method, "seed": run.seed, "temperature": temperature, "size": size,
-                     "n": len(scores), "draws": DRAWS, "weight": means.mean(), "low": low, "high": high}
-                )  # fmt: skip
-    return pd.DataFrame(rows)
+                yield {
+                    "temperature": temperature, "size": size,
+                    "n": len(scores), "draws": DRAWS, "weight": means.mean(), "low": low, "high": high,
+                }  # fmt: skip
+
+    return rows(runs, weight)
 
 
 def partition_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -116,9 +119,9 @@ def partition_table(runs: Sequence[Run]) -> pd.DataFrame:
         Columns: method, seed, class, size, draws, bias and spread (mean and standard deviation of the error over
         draws, in nats), expected_spread.
     """
-    rows = []
-    for run in runs:
-        pool, t, kind = run.folder.outputs("train").logits, run.config.temperature, run.config.normalize
+
+    def partition(run: Run) -> Iterable[dict[str, Any]]:
+        pool, t, kind = run.folder.outputs("train").logits, run.config.hybrid.temperature, run.config.hybrid.normalize
         sizes = queue_sizes(len(pool))
         estimates = log_partition_draws(pool, sizes, t, kind) - torch.tensor(sizes).log()[:, None]
         errors = estimates - estimates[:1, -1:]
@@ -128,12 +131,13 @@ def partition_table(runs: Sequence[Run]) -> pd.DataFrame:
         for k, size in enumerate(sizes):
             for label in range(pool.shape[1]):
                 expected = variation[label].item() * max(0.0, 1 / size - 1 / len(pool)) ** 0.5
-                rows.append(
-                    {"method": run.method, "seed": run.seed, "class": label, "size": size, "draws": DRAWS,
-                     "bias": errors[:, k, label].mean().item(), "spread": errors[:, k, label].std().item(),
-                     "expected_spread": expected}
-                )  # fmt: skip
-    return pd.DataFrame(rows)
+                yield {
+                    "class": label, "size": size, "draws": DRAWS,
+                    "bias": errors[:, k, label].mean().item(), "spread": errors[:, k, label].std().item(),
+                    "expected_spread": expected,
+                }  # fmt: skip
+
+    return rows(runs, partition)
 
 
 def staleness_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -143,21 +147,22 @@ def staleness_table(runs: Sequence[Run]) -> pd.DataFrame:
         Columns: method, seed, epoch, lag (epochs of age), n, score_change (root mean square over images of the change
         of s = p[y]/t, nats), partition_shift (mean over classes of the absolute change of log Z_y, nats).
     """
-    rows = []
-    for run in runs:
+
+    def staleness(run: Run) -> Iterable[dict[str, Any]]:
         labels, path = run.folder.outputs("validation").labels, run.folder.trajectory()
-        t, kind = run.config.temperature, run.config.normalize
+        t, kind = run.config.hybrid.temperature, run.config.hybrid.normalize
         scores = torch.stack([label_scores(logits, labels, t, kind) for logits in path])
         partitions = torch.stack([torch.logsumexp(normalize_logits(f.double(), kind) / t, dim=0) for f in path])
         for lag in LAGS:
             for epoch in range(lag, len(path)):
                 moved = (scores[epoch] - scores[epoch - lag]).square().mean().sqrt()
                 shift = (partitions[epoch] - partitions[epoch - lag]).abs().mean()
-                rows.append(
-                    {"method": run.method, "seed": run.seed, "epoch": epoch + 1, "lag": lag, "n": len(labels),
-                     "score_change": moved.item(), "partition_shift": shift.item()}
-                )  # fmt: skip
-    return pd.DataFrame(rows)
+                yield {
+                    "epoch": epoch + 1, "lag": lag, "n": len(labels),
+                    "score_change": moved.item(), "partition_shift": shift.item(),
+                }  # fmt: skip
+
+    return rows(runs, staleness)
 
 
 def gradient_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -172,9 +177,13 @@ def gradient_table(runs: Sequence[Run]) -> pd.DataFrame:
         Columns: method, seed, epoch, size (K; 0 for the discriminative term), n, weight (mean of 1 - w; of
         1 - q(y|x) for the discriminative term), length (mean over images).
     """
-    rows = []
-    for run in runs:
-        labels, t, kind = run.folder.outputs("validation").labels, run.config.temperature, run.config.normalize
+
+    def gradient(run: Run) -> Iterable[dict[str, Any]]:
+        labels, t, kind = (
+            run.folder.outputs("validation").labels,
+            run.config.hybrid.temperature,
+            run.config.hybrid.normalize,
+        )
         for epoch, path in enumerate(run.folder.trajectory(), start=1):
             logits = path.double().requires_grad_()
             scores = label_scores(logits, labels, t, kind)
@@ -184,15 +193,16 @@ def gradient_table(runs: Sequence[Run]) -> pd.DataFrame:
                 residual = q - torch.nn.functional.one_hot(labels, q.shape[1])
                 terms = {0: (1 - of_label(q, labels), residual.norm(dim=1))}
                 mean = torch.logsumexp(normalize_logits(logits, kind) / t, dim=0) - np.log(len(logits))
-                for size in sorted({1, SMALL_SIZE, run.config.queue_size}):
+                for size in sorted({1, SMALL_SIZE, run.config.queue.size}):
                     weight = true_logit_weight(scores, (mean + np.log(size))[labels])
                     terms[size] = (weight, weight * direction.norm(dim=1))
             for size, (weight, length) in terms.items():
-                rows.append(
-                    {"method": run.method, "seed": run.seed, "epoch": epoch, "size": size, "n": len(labels),
-                     "weight": weight.mean().item(), "length": length.mean().item()}
-                )  # fmt: skip
-    return pd.DataFrame(rows)
+                yield {
+                    "epoch": epoch, "size": size, "n": len(labels),
+                    "weight": weight.mean().item(), "length": length.mean().item(),
+                }  # fmt: skip
+
+    return rows(runs, gradient)
 
 
 def summary_table(
@@ -205,7 +215,7 @@ def summary_table(
     """
     measures: dict[str, list[float]] = {}
     for run in runs:
-        own = weights[(weights["seed"] == run.seed) & (weights["temperature"] == run.config.temperature)]
+        own = weights[(weights["seed"] == run.seed) & (weights["temperature"] == run.config.hybrid.temperature)]
         weight = own.groupby("size")["weight"].mean()
         spread = partitions[partitions["seed"] == run.seed].groupby("size")["spread"].mean()
         moved = staleness[(staleness["seed"] == run.seed) & (staleness["lag"] == 1)]["partition_shift"]
@@ -217,8 +227,8 @@ def summary_table(
             ("change of log Z in the last epoch (nats)", moved.iloc[-1]),
         ):
             measures.setdefault(name, []).append(float(value))
-    rows = []
+    found = []
     for name, values in measures.items():
         low, high = student_interval(values)
-        rows.append({"measure": name, "seeds": len(values), "value": float(np.mean(values)), "low": low, "high": high})
-    return pd.DataFrame(rows)
+        found.append({"measure": name, "seeds": len(values), "value": float(np.mean(values)), "low": low, "high": high})
+    return pd.DataFrame(found)

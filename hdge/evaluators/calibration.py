@@ -1,7 +1,8 @@
 """Calibration: does a confidence of 80 % mean right in 80 % of cases?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from hdge.core.readings import confidence, log_q_y_given_x, of_label, prediction
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, percentile_interval
+from hdge.evaluators.tables import rows
 from hdge.study.runs import Run
 
 BINS = 20  # paper, section 5.2
@@ -178,18 +180,18 @@ def calibration_table(runs: Sequence[Run]) -> pd.DataFrame:
         Columns: method, seed, n, ece, low, high (bootstrap over test images), mce, ace, nll (nats), brier,
         mean_confidence.
     """
-    rows = []
-    for run in runs:
+
+    def calibration(run: Run) -> Iterable[dict[str, Any]]:
         logits, labels = run.folder.outputs("test").logits, run.folder.outputs("test").labels
         low, high = percentile_interval(bootstrap_ece(logits, labels))
-        rows.append(
-            {"method": run.method, "seed": run.seed, "n": len(labels),
-             "ece": expected_calibration_error(logits, labels), "low": low, "high": high,
-             "mce": maximum_calibration_error(logits, labels), "ace": adaptive_calibration_error(logits, labels),
-             "nll": negative_log_likelihood(logits, labels), "brier": brier_score(logits, labels),
-             "mean_confidence": float(confidence(logits.double()).mean())}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+        yield {
+            "n": len(labels), "ece": expected_calibration_error(logits, labels), "low": low, "high": high,
+            "mce": maximum_calibration_error(logits, labels), "ace": adaptive_calibration_error(logits, labels),
+            "nll": negative_log_likelihood(logits, labels), "brier": brier_score(logits, labels),
+            "mean_confidence": float(confidence(logits.double()).mean()),
+        }  # fmt: skip
+
+    return rows(runs, calibration)
 
 
 def reliability_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -198,15 +200,15 @@ def reliability_table(runs: Sequence[Run]) -> pd.DataFrame:
     Returns:
         Columns: method, seeds, lower, upper, count, share, confidence, accuracy.
     """
-    rows = []
-    for method in dict.fromkeys(run.method for run in runs):
-        pooled = [run.folder.outputs("test") for run in runs if run.method == method]
+    parts = []
+    for method in dict.fromkeys(run.row for run in runs):
+        pooled = [run.folder.outputs("test") for run in runs if run.row == method]
         bins = reliability_bins(torch.cat([o.logits for o in pooled]), torch.cat([o.labels for o in pooled]))
         bins.insert(3, "share", bins["count"] / bins["count"].sum())
         bins.insert(0, "seeds", len(pooled))
         bins.insert(0, "method", method)
-        rows.append(bins)
-    return pd.concat(rows, ignore_index=True)
+        parts.append(bins)
+    return pd.concat(parts, ignore_index=True)
 
 
 def scaling_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -216,15 +218,15 @@ def scaling_table(runs: Sequence[Run]) -> pd.DataFrame:
         Columns: method, seed, n, n_validation, temperature, ece, low, high, nll (as trained), scaled_ece, scaled_low,
         scaled_high, scaled_nll (bootstrap intervals over test images; the temperature is held fixed).
     """
-    rows = []
-    for run in runs:
+
+    def scaling(run: Run) -> Iterable[dict[str, Any]]:
         validation, test = run.folder.outputs("validation"), run.folder.outputs("test")
         temperature = fitted_temperature(validation.logits, validation.labels)
-        row = {"method": run.method, "seed": run.seed, "n": len(test.labels), "n_validation": len(validation.labels),
-               "temperature": temperature}  # fmt: skip
+        row = {"n": len(test.labels), "n_validation": len(validation.labels), "temperature": temperature}
         for prefix, logits in (("", test.logits), ("scaled_", test.logits / temperature)):
             low, high = percentile_interval(bootstrap_ece(logits, test.labels))
             error, nll = expected_calibration_error(logits, test.labels), negative_log_likelihood(logits, test.labels)
             row |= {f"{prefix}ece": error, f"{prefix}low": low, f"{prefix}high": high, f"{prefix}nll": nll}
-        rows.append(row)
-    return pd.DataFrame(rows)
+        yield row
+
+    return rows(runs, scaling)

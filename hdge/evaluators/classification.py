@@ -1,12 +1,15 @@
 """Classification: accuracy, learning curves and confusions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
 
 from hdge.core.readings import prediction
 from hdge.evaluators.intervals import wilson_interval
+from hdge.evaluators.tables import rows
+from hdge.study.roster import METHODS
 from hdge.study.runs import Run
 
 
@@ -16,44 +19,59 @@ def accuracy_table(runs: Sequence[Run]) -> pd.DataFrame:
     Returns:
         Columns: method, seed, n, correct, accuracy, low, high (Wilson, over test images).
     """
-    rows = []
-    for run in runs:
+
+    def accuracy(run: Run) -> Iterable[dict[str, Any]]:
         outputs = run.folder.outputs("test")
         n, correct = len(outputs.labels), int((prediction(outputs.logits) == outputs.labels).sum())
         low, high = wilson_interval(correct, n)
-        rows.append(
-            {"method": run.method, "seed": run.seed, "n": n, "correct": correct,
-             "accuracy": correct / n, "low": low, "high": high}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+        yield {"n": n, "correct": correct, "accuracy": correct / n, "low": low, "high": high}
+
+    return rows(runs, accuracy)
 
 
 def cost_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """What each run's training cost, beside its accuracy.
+    """What each run's training cost in counted work, the same on every machine, beside its accuracy.
 
     Returns:
-        Columns: those of :func:`accuracy_table`, and minutes, images_per_second, seconds_per_step, times_cross_entropy
-        (seconds a step over the mean of cross-entropy's; not a number without cross-entropy, or at another batch size),
-        forward_passes_per_step, backward_passes_per_step, peak_memory_bytes, restarts (after divergence).
+        Columns: those of :func:`accuracy_table`, and batch_size, epochs (of both stages), times_cross_entropy
+        (operations an image over the mean of cross-entropy's; not a number without cross-entropy),
+        operations_per_image (floating-point operations), forward_passes_per_step, backward_passes_per_step, restarts
+        (after divergence).
     """
-    rows = []
-    for run in runs:
-        record = run.folder.record()
-        cost = dict(record["cost"])
-        rows.append(
-            {"method": run.method, "seed": run.seed, "batch_size": run.config.batch_size,
-             "minutes": cost.pop("seconds") / 60, **cost, "restarts": len(record.get("rollbacks", []))}
-        )  # fmt: skip
-    costs = pd.DataFrame(rows)
-    base = costs[costs["method"] == "cross_entropy"]
-    multiple = costs["seconds_per_step"] / base["seconds_per_step"].mean()
-    costs.insert(3, "times_cross_entropy", multiple.where(costs["batch_size"].isin(base["batch_size"])))
+
+    def cost(run: Run) -> Iterable[dict[str, Any]]:
+        record, config = run.folder.record(), run.config
+        second = config.views.head_epochs if "views" in METHODS[config.method].blocks else 0
+        counted = ("operations_per_image", "forward_passes_per_step", "backward_passes_per_step")
+        yield {
+            "batch_size": config.batch_size, "epochs": config.epochs + second,
+            **{name: record["cost"][name] for name in counted}, "restarts": len(record.get("rollbacks", [])),
+        }  # fmt: skip
+
+    costs = rows(runs, cost)
+    base = costs.loc[costs["method"] == "cross_entropy", "operations_per_image"].mean()
+    costs.insert(4, "times_cross_entropy", costs["operations_per_image"] / base)
     return accuracy_table(runs).merge(costs, on=["method", "seed"])
+
+
+def seconds_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """What each run's training took on the machine that trained it.
+
+    Returns:
+        Columns: method, seed, minutes, seconds_per_step, images_per_second, peak_memory_bytes.
+    """
+
+    def seconds(run: Run) -> Iterable[dict[str, Any]]:
+        cost = run.folder.record()["cost"]
+        measured = ("seconds_per_step", "images_per_second", "peak_memory_bytes")
+        yield {"minutes": cost["seconds"] / 60, **{name: cost[name] for name in measured}}
+
+    return rows(runs, seconds)
 
 
 def learning_curves(runs: Sequence[Run]) -> pd.DataFrame:
     """Every run's history, one row an epoch, with method and seed in front."""
-    histories = [run.folder.history().assign(method=run.method, seed=run.seed) for run in runs]
+    histories = [run.folder.history().assign(method=run.row, seed=run.seed) for run in runs]
     table = pd.concat(histories, ignore_index=True)
     return table[["method", "seed", *(c for c in table.columns if c not in ("method", "seed"))]]
 
@@ -64,9 +82,9 @@ def confusion_table(runs: Sequence[Run]) -> pd.DataFrame:
     Returns:
         Columns: method, seeds, label, predicted (class names), count, share (of the label's images).
     """
-    rows = []
-    for method in dict.fromkeys(run.method for run in runs):
-        own = [run for run in runs if run.method == method]
+    counted = []
+    for method in dict.fromkeys(run.row for run in runs):
+        own = [run for run in runs if run.row == method]
         classes = own[0].folder.record()["data"]["classes"]
         counts = torch.zeros(len(classes) ** 2, dtype=torch.int64)
         for run in own:
@@ -76,8 +94,8 @@ def confusion_table(runs: Sequence[Run]) -> pd.DataFrame:
         matrix = counts.reshape(len(classes), len(classes))
         for label, row in zip(classes, matrix, strict=True):
             for predicted, count in zip(classes, row.tolist(), strict=True):
-                rows.append(
+                counted.append(
                     {"method": method, "seeds": len(own), "label": label, "predicted": predicted,
                      "count": count, "share": count / max(1, int(row.sum()))}
                 )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(counted)

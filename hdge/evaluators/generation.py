@@ -18,7 +18,6 @@ from hdge.core.readings import log_q_x, of_label, prediction
 from hdge.evaluators.classification import accuracy_table
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, percentile_interval
 from hdge.measure.critic import Sampled
-from hdge.study.runs import classifiers
 
 SCORES = {
     "study": ("Inception-score formula on the study's classifier", "Fréchet distance on the study's features"),
@@ -150,13 +149,13 @@ def scores_of(
     return rows
 
 
-def scores_table(sampled: Sequence[Sampled], reference: Mapping[str, Tensor], judge: str) -> pd.DataFrame:
+def scores_table(sampled: Sequence[Sampled], reference: Mapping[str, Tensor], critic: str) -> pd.DataFrame:
     """Accuracy of every run, both scores of its samples, and those of as many test images and as much noise.
 
     Args:
-        sampled: runs with their samples, judged or not.
-        reference: what the judge says of real images and noise; nothing without a judge.
-        judge: its name, by which the scores are named.
+        sampled: runs with their samples, with or without the critic's word.
+        reference: what the critic says of real images and noise; nothing without a critic.
+        critic: its name, by which the scores are named.
 
     Returns:
         Columns: method (or "test images", "uniform noise", which have no seed), seed, score, n, value, low, high
@@ -165,16 +164,16 @@ def scores_table(sampled: Sequence[Sampled], reference: Mapping[str, Tensor], ju
     """
     rows: list[dict[str, object]] = []
     for one in sampled:
-        names = {"method": one.run.method, "seed": one.run.seed}
-        if classifiers([one.run]):
+        names = {"method": one.run.row, "seed": one.run.seed}
+        if one.run.classifies:
             [own] = accuracy_table([one.run]).to_dict("records")
             value = {name: own[name] for name in ("low", "high")}
             rows.append({**names, "score": ACCURACY, "n": own["n"], "value": own["accuracy"], **value})
-        if reference and one.judged:
-            scores = scores_of(one.judged["features"], one.judged["probabilities"], reference, SCORES[judge])
+        if reference and one.critique:
+            scores = scores_of(one.critique["features"], one.critique["probabilities"], reference, SCORES[critic])
             rows += [{**names, **row} for row in scores]
     for kind, name in REFERENCES.items() if reference else ():
-        scores = scores_of(reference[f"{kind}_features"], reference[f"{kind}_probabilities"], reference, SCORES[judge])
+        scores = scores_of(reference[f"{kind}_features"], reference[f"{kind}_probabilities"], reference, SCORES[critic])
         rows += [{"method": name, "seed": None, **row} for row in scores]
     return pd.DataFrame(rows).astype({"seed": "Int64"})
 
@@ -194,10 +193,10 @@ def chains_table(sampled: Sequence[Sampled]) -> pd.DataFrame:
                 one.samples[f"{start}_{name}"].double() for name in ("log_q_x", "distance", "changed")
             )
             low, median, high = np.quantile(log_q.numpy(), [0.05, 0.5, 0.95], axis=1)
-            share = changed.mean(dim=1).numpy() if classifiers([one.run]) else np.nan
+            share = changed.mean(dim=1).numpy() if one.run.classifies else np.nan
             rows.append(
                 pd.DataFrame(
-                    {"method": one.run.method, "seed": one.run.seed, "start": start, "step": one.samples["steps"],
+                    {"method": one.run.row, "seed": one.run.seed, "start": start, "step": one.samples["steps"],
                      "n": log_q.shape[1], "log_q_x": median, "low": low, "high": high,
                      "distance": distance.mean(dim=1), "changed": share}
                 )
@@ -205,14 +204,14 @@ def chains_table(sampled: Sequence[Sampled]) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 
-def samples_table(sampled: Sequence[Sampled], judge: str, each: int = SHOWN) -> tuple[pd.DataFrame, list[np.ndarray]]:
+def samples_table(sampled: Sequence[Sampled], critic: str, each: int = SHOWN) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """A few samples of every class, as many test images before them, and what can be said of each; no choice is made.
 
     Returns:
         One row a picture, and the pictures in the same order, uint8 (channels, H, W). Columns: method (or "test
         images"), seed, class, index (of the class), logit (f(x)[y] of the run at the picture, nats), log_q_x, agrees
-        (whether argmax f(x) of the run is y), judge_probability (of y by the study's classifier; not a number if it has
-        not seen the picture), pixel_mean (in [0, 1]).
+        (whether argmax f(x) of the run is y), critic_probability (of y by the study's classifier; not a number if
+        it has not seen the picture), pixel_mean (in [0, 1]).
     """
     rows, pictures = [], []
     shown = [one for one in sampled if "class_samples" in one.samples]
@@ -227,13 +226,13 @@ def samples_table(sampled: Sequence[Sampled], judge: str, each: int = SHOWN) -> 
     for one in shown:
         logits, labels = one.samples["class_logits"].double(), one.samples["class_labels"]
         own, log_q, right = of_label(logits, labels), log_q_x(logits), prediction(logits) == labels
-        sure = one.judged.get("class_probabilities") if judge == "study" else None
+        sure = one.critique.get("class_probabilities") if critic == "study" else None
         for i, index in _first_of_each(labels, each):
             picture = one.samples["class_samples"][i]
             rows.append(
-                {"method": one.run.method, "seed": one.run.seed, "class": classes[labels[i]], "index": index,
+                {"method": one.run.row, "seed": one.run.seed, "class": classes[labels[i]], "index": index,
                  "logit": own[i].item(), "log_q_x": log_q[i].item(), "agrees": right[i].item(),
-                 "judge_probability": np.nan if sure is None else sure[i, labels[i]].item(),
+                 "critic_probability": np.nan if sure is None else sure[i, labels[i]].item(),
                  "pixel_mean": picture.double().mean().item() / 255}
             )  # fmt: skip
             pictures.append(picture.numpy())

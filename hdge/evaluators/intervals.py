@@ -29,13 +29,9 @@ def wilson_interval(successes: int, n: int, level: float = LEVEL) -> tuple[float
 
     Source: Wilson 1927.
     """
-    z = stats.norm.ppf(0.5 + level / 2)
-    share = successes / n
-    centre = share + z * z / (2 * n)
-    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low, high = ((centre + sign * spread) / (1 + z * z / n) for sign in (-1, 1))
+    found = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
     # Exactly 0 and 1 at the ends, where rounding would leave a remainder.
-    return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
+    return (0.0 if successes == 0 else float(found.low)), (1.0 if successes == n else float(found.high))
 
 
 def student_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
@@ -50,12 +46,12 @@ def student_interval(values: Sequence[float], level: float = LEVEL) -> tuple[flo
     Returns:
         Lower and upper limit; not a number for a single seed, which says nothing about seeds.
     """
-    count = len(values)
-    if count < 2:
+    if len(values) < 2:
         return math.nan, math.nan
-    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(count)
-    half = float(stats.t.ppf(0.5 + level / 2, count - 1)) * spread
-    return mean - half, mean + half
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    found = stats.ttest_1samp(values, 0).confidence_interval(level)
+    return float(found.low), float(found.high)
 
 
 def student_p(values: Sequence[float]) -> float:

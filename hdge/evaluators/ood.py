@@ -5,7 +5,7 @@ nothing is fitted or standardised on out-of-distribution images.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor
 
 from hdge.core.readings import confidence, log_q_x
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, percentile_interval
+from hdge.evaluators.tables import rows
 from hdge.study.runs import Outputs, Run
 
 SCORES = ("log q(x)", "max q(y|x)", "approximate mass")
@@ -153,16 +155,34 @@ def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES) -> pd.DataFra
         Columns: method, seed, score, ood_set, n_in, n_out, auroc, low, high (bootstrap over test images), aupr_in
         (in-distribution images positive), fpr_at_95_tpr.
     """
-    rows = []
-    for run in runs:
+
+    def detection(run: Run) -> Iterable[dict[str, Any]]:
         inside = scores_of(run.folder.outputs("test"))
         for name in run.stored_sets():
             outside = scores_of(run.folder.outputs(name))
             for score in inside:
-                row = detection_row(inside[score], outside[score], replicates)
-                rows.append({"method": run.method, "seed": run.seed, "score": score, "ood_set": name, **row})
-    table = pd.DataFrame(rows)
+                yield {"score": score, "ood_set": name, **detection_row(inside[score], outside[score], replicates)}
+
+    table = rows(runs, detection)
     return table.sort_values("score", key=lambda column: column.map(SCORES.index), kind="stable", ignore_index=True)
+
+
+def posthoc_table(scored: Sequence[tuple[Run, Mapping[str, Tensor]]], replicates: int = REPLICATES) -> pd.DataFrame:
+    """Detection by the post-hoc detectors of :mod:`hdge.measure.posthoc`; their names stand as scores.
+
+    Returns:
+        Columns as of :func:`auroc_table`.
+    """
+    scores = {(run.row, run.seed): own for run, own in scored}
+
+    def detection(run: Run) -> Iterable[dict[str, Any]]:
+        own = scores[run.row, run.seed]
+        for detector in dict.fromkeys(name.split("/")[0] for name in own):
+            for name in run.config.evaluation_sets:
+                inside, outside = (own[f"{detector}/{part}"].numpy() for part in ("test", name))
+                yield {"score": detector, "ood_set": name, **detection_row(inside, outside, replicates)}
+
+    return rows([run for run, _ in scored], detection)
 
 
 def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:
@@ -174,7 +194,7 @@ def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:
     Returns:
         Columns: method, seed, ood_set, images ("in" or "out"), lower, upper (nats), count, n, share.
     """
-    rows = []
+    parts = []
     for run in runs:
         inside = log_q_x(run.folder.outputs("test").logits).double().numpy()
         for name in run.stored_sets():
@@ -183,11 +203,11 @@ def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:
             edges = np.linspace(low, high, bins + 1)
             for images, scores in (("in", inside), ("out", outside)):
                 counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
-                rows.append(
+                parts.append(
                     pd.DataFrame(
-                        {"method": run.method, "seed": run.seed, "ood_set": name, "images": images,
+                        {"method": run.row, "seed": run.seed, "ood_set": name, "images": images,
                          "lower": edges[:-1], "upper": edges[1:], "count": counts,
                          "n": len(scores), "share": counts / len(scores)}
                     )
                 )  # fmt: skip
-    return pd.concat(rows, ignore_index=True)
+    return pd.concat(parts, ignore_index=True)

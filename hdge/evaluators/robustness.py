@@ -2,80 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from scipy import stats
 from torch import Tensor
-from tqdm import tqdm
 
 from hdge.evaluators.intervals import LEVEL, wilson_interval
-from hdge.measure.attacks import AttackProtocol, attack_run
-from hdge.study.config import ONE_LOGIT, HdgeError
-from hdge.study.runs import Run
+from hdge.measure.attacks import Attacked
+from hdge.study.settings import AttackProtocol
 
 PGD, AUTOATTACK, THROUGH_NOISE = "PGD", "AutoAttack", "PGD through noise"
 UNIT_NAMES = {"l2": "pixels of [0, 1]", "linf": "1/255"}
-# The claims compare these, and their rule asks for seeds; of the others one seed is attacked, for the time it takes.
-ALL_SEEDS = ("cross_entropy", "hdge", "adversarial_l2", "adversarial_linf")
 # PGD and AutoAttack differ by three or four points of accuracy on networks whose gradients are known to be honest,
 # those of plain adversarial training, and by ten and more where gradients are masked (Croce & Hein 2020).
 MASKED_ABOVE = 0.05
-
-
-class Attacked(NamedTuple):
-    """A run, and which images it withstood under which protocol; see :func:`hdge.measure.attacks.attack_network`."""
-
-    run: Run
-    protocol: AttackProtocol
-    withstood: dict[str, Tensor]
-
-
-def to_attack(runs: Sequence[Run], protocol: AttackProtocol) -> tuple[list[tuple[Run, AttackProtocol]], list[str]]:
-    """Which runs are attacked and how, and one sentence for each method that is not.
-
-    Every method is attacked at its first seed; the further seeds of those that the claims compare by PGD alone.
-    """
-    chosen, left_out = [], {}
-    seen: set[str] = set()
-    for run in sorted(runs, key=lambda run: run.seed):
-        if run.config.method in ONE_LOGIT:
-            left_out[run.method] = f"{run.method}: not attacked, for a single logit tells no classes apart."
-        elif run.config.method.startswith("glow"):
-            left_out[run.method] = f"{run.method}: not attacked, for gradients through a flow take too long."
-        elif run.method not in seen:
-            seen.add(run.method)
-            chosen.append((run, protocol))
-        elif run.method in ALL_SEEDS:
-            chosen.append((run, replace(protocol, checked_images=0)))
-    order = list(dict.fromkeys(run.method for run in runs))
-    return sorted(chosen, key=lambda pair: order.index(pair[0].method)), list(left_out.values())
-
-
-def attack_runs(runs: Sequence[Run], protocol: AttackProtocol, data_root: Path) -> tuple[list[Attacked], list[str]]:
-    """Attack what can be attacked, with a progress bar; what was measured before is only read.
-
-    Returns:
-        The attacked runs in the order of methods, and one sentence for each method or run that is not among them.
-
-    Raises:
-        HdgeError: none could be attacked.
-    """
-    chosen, missing = to_attack(runs, protocol)
-    attacked = []
-    for run, own in tqdm(chosen, desc="attacks", unit="run"):
-        try:
-            attacked.append(Attacked(run, own, attack_run(run, own, data_root)))
-        except HdgeError as error:
-            missing.append(f"{run.method}, seed {run.seed}: {error}")
-    if not attacked:
-        raise HdgeError(
-            f"none of {len(runs)} finished runs can be attacked ({' '.join(missing)[:-1]}); train one that classifies, "
-            "so that its weights are here."
-        )
-    return attacked, missing
 
 
 def robustness_table(attacked: Sequence[Attacked]) -> pd.DataFrame:
@@ -92,7 +33,7 @@ def robustness_table(attacked: Sequence[Attacked]) -> pd.DataFrame:
             n, correct = len(images), int(images.sum())
             low, high = wilson_interval(correct, n)
             rows.append(
-                {"method": run.method, "seed": run.seed, "attack": attack, "norm": norm, "radius": radius,
+                {"method": run.row, "seed": run.seed, "attack": attack, "norm": norm, "radius": radius,
                  "unit": UNIT_NAMES[norm], "n": n, "correct": correct, "accuracy": correct / n, "low": low,
                  "high": high, "chance": chance, "claimed": attack == PGD and (norm, radius) in protocol.checked}
             )  # fmt: skip
@@ -121,7 +62,7 @@ def gap_table(attacked: Sequence[Attacked]) -> pd.DataFrame:
             low, high = paired_interval(only_pgd, only_check, n)
             difference = (only_pgd - only_check) / n
             rows.append(
-                {"method": run.method, "seed": run.seed, "check": check, "norm": norm, "radius": radius,
+                {"method": run.row, "seed": run.seed, "check": check, "norm": norm, "radius": radius,
                  "unit": UNIT_NAMES[norm], "n": n, "pgd": int(pgd.sum()) / n, "checked": int(images.sum()) / n,
                  "only_pgd": only_pgd, "only_check": only_check, "difference": difference, "low": low, "high": high,
                  "masked": difference > MASKED_ABOVE}

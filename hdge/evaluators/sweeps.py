@@ -4,8 +4,9 @@ Runs are found by their configs, not by their names: a run belongs to a sweep if
 (and the seed) tells it from the method's own run.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -14,15 +15,16 @@ from hdge.evaluators.calibration import expected_calibration_error, negative_log
 from hdge.evaluators.classification import accuracy_table
 from hdge.evaluators.intervals import holm, student_interval, student_p
 from hdge.evaluators.ood import SCORES, auroc_table
+from hdge.evaluators.tables import rows
 from hdge.study.config import TrainConfig
 from hdge.study.runs import Run
 
 # What the released code does and Algorithm 1 does not; notes on each are in notebook 08.
 DEPARTURES = {
-    (("energy", "masked"),): "energies masked",
-    (("queue_start", "noise"),): "queue starts as noise",
-    (("forward_passes", 2),): "two passes a step",
-    (("energy", "masked"), ("forward_passes", 2), ("queue_start", "noise")): "these three together",
+    (("queue.energy", "masked"),): "energies masked",
+    (("queue.start", "noise"),): "queue starts as noise",
+    (("queue.forward_passes", 2),): "two passes a step",
+    (("queue.energy", "masked"), ("queue.forward_passes", 2), ("queue.start", "noise")): "these three together",
 }
 MEASURES = {
     "accuracy": "higher",
@@ -30,7 +32,7 @@ MEASURES = {
     "−log q(y|x)": "lower",
     **{f"AUROC, {score}": "higher" for score in SCORES[:2]},
 }
-COST, SELECTION = "step ÷ HDGE's", "epoch picked by the images reported"
+COST, SELECTION = "operations ÷ HDGE's", "epoch picked by the images reported"
 
 
 def measures_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
@@ -45,17 +47,16 @@ def measures_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
         test images), n_out, value, low, high (over test images, where there is an interval).
     """
     accuracy = accuracy_table(runs).rename(columns={"accuracy": "value"}).drop(columns="correct")
-    calibration = []
-    for run in runs:
+
+    def calibration(run: Run) -> Iterable[dict[str, Any]]:
         outputs = run.folder.outputs("test")
         for measure, function in (("ECE", expected_calibration_error), ("−log q(y|x)", negative_log_likelihood)):
             value = function(outputs.logits, outputs.labels)
-            calibration.append(
-                {"method": run.method, "seed": run.seed, "measure": measure, "n": len(outputs.labels), "value": value}
-            )
+            yield {"measure": measure, "n": len(outputs.labels), "value": value}
+
     detection = auroc_table(runs, replicates).rename(columns={"auroc": "value", "n_in": "n"})
     detection = detection[detection["score"].isin(SCORES[:2])].assign(measure="AUROC, " + detection["score"])
-    parts = [accuracy.assign(measure="accuracy"), pd.DataFrame(calibration), detection]
+    parts = [accuracy.assign(measure="accuracy"), rows(runs, calibration), detection]
     table = pd.concat(parts, ignore_index=True).fillna({"ood_set": "–"})
     table["better"] = table["measure"].map(MEASURES)
     columns = ["method", "seed", "measure", "better", "ood_set", "n", "n_out", "value", "low", "high"]
@@ -63,13 +64,24 @@ def measures_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
 
 
 def changes(config: TrainConfig, base: TrainConfig) -> tuple[tuple[str, object], ...]:
-    """The settings, seed apart, in which a config differs from a base, with its values, by name."""
-    own, other = asdict(config), asdict(replace(base, seed=config.seed))
-    return tuple(sorted((name, value) for name, value in own.items() if value != other[name]))
+    """The settings, seed apart, in which a config differs from a base, with its values, by dotted name.
+
+    A setting that one of the two methods does not have is no difference between them.
+    """
+    own, other = _settings(config), _settings(replace(base, seed=config.seed))
+    return tuple(sorted((name, own[name]) for name in own.keys() & other.keys() if own[name] != other[name]))
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """A config's settings by name, those of a group as "group.name"."""
+    flat: dict[str, Any] = {}
+    for name, value in json.loads(config.to_json()).items():
+        flat |= {f"{name}.{own}": v for own, v in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _base(runs: Sequence[Run], method: str) -> TrainConfig | None:
-    return next((run.config for run in runs if run.method == method), None)
+    return next((run.config for run in runs if run.row == method), None)
 
 
 def of_setting(runs: Sequence[Run], method: str, setting: str) -> list[Run]:
@@ -87,10 +99,10 @@ def size_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
         Columns of :func:`measures_table`, and estimate ("K" or "N") and size.
     """
     parts = []
-    for estimate, method, setting in (("K", "hdge", "queue_size"), ("N", "jem", "sgld_chains")):
+    for estimate, method, setting in (("K", "hdge", "queue.size"), ("N", "jem", "sgld.chains")):
         own = of_setting(runs, method, setting)
         if own:
-            sizes = {run.method: getattr(run.config, setting) for run in own}
+            sizes = {run.row: _settings(run.config)[setting] for run in own}
             table = measures_table(own, replicates)
             parts.append(table.assign(estimate=estimate, size=table["method"].map(sizes)))
     return pd.concat(parts, ignore_index=True)
@@ -105,10 +117,13 @@ def alpha_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
     base = _base(runs, "hdge")
     alphas = {}
     for run in runs:
-        same_otherwise = base is not None and {name for name, _ in changes(run.config, base)} <= {"alpha", "method"}
+        same_otherwise = base is not None and {name for name, _ in changes(run.config, base)} <= {
+            "hybrid.alpha",
+            "method",
+        }
         if same_otherwise and run.config.method in ("hdge", "generative", "cross_entropy"):
-            alphas[run.method] = 1.0 if run.config.method == "cross_entropy" else run.config.alpha
-    table = measures_table([run for run in runs if run.method in alphas], replicates)
+            alphas[run.row] = 1.0 if run.config.method == "cross_entropy" else run.config.hybrid.alpha
+    table = measures_table([run for run in runs if run.row in alphas], replicates)
     return table.assign(alpha=table["method"].map(alphas))
 
 
@@ -123,30 +138,30 @@ def departures_table(runs: Sequence[Run]) -> pd.DataFrame:
         Columns: departure, measure, n, seed, hdge, value, difference.
     """
     base = _base(runs, "hdge")
-    names = {run.method: DEPARTURES[c] for run in runs if base and (c := changes(run.config, base)) in DEPARTURES}
-    own = [run for run in runs if run.method in ("hdge", *names)]
+    names = {run.row: DEPARTURES[c] for run in runs if base and (c := changes(run.config, base)) in DEPARTURES}
+    own = [run for run in runs if run.row in ("hdge", *names)]
     table = measures_table(own)
     means = table.groupby(["method", "seed", "measure"], sort=False)["value"].mean()
     values: dict[Any, float] = means.to_dict()
     n = int(table["n"].iloc[0])
-    steps = {(run.method, run.seed): run.folder.record()["cost"]["seconds_per_step"] for run in own}
-    rows = []
+    work = {(run.row, run.seed): run.folder.record()["cost"]["operations_per_image"] for run in own}
+    found = []
     for method, departure in names.items():
         for (row, seed, measure), value in values.items():
             if row == method and ("hdge", seed, measure) in values:
                 own_value = values["hdge", seed, measure]
-                rows.append((departure, measure, n, seed, own_value, value, value - own_value))
+                found.append((departure, measure, n, seed, own_value, value, value - own_value))
         for run in own:
-            if run.method == method and ("hdge", run.seed) in steps:
-                ratio = steps[method, run.seed] / steps["hdge", run.seed]
-                rows.append((departure, COST, n, run.seed, 1.0, ratio, ratio - 1))
+            if run.row == method and ("hdge", run.seed) in work:
+                ratio = work[method, run.seed] / work["hdge", run.seed]
+                found.append((departure, COST, n, run.seed, 1.0, ratio, ratio - 1))
     for run in own:
-        if run.method == "hdge":
+        if run.row == "hdge":
             curve = run.folder.history()["validation_accuracy"]
             images = len(run.folder.outputs("validation").labels)
             last, best = curve.iloc[-1], curve.max()
-            rows.append((SELECTION, "accuracy", images, run.seed, last, best, best - last))
-    return pd.DataFrame(rows, columns=["departure", "measure", "n", "seed", "hdge", "value", "difference"])
+            found.append((SELECTION, "accuracy", images, run.seed, last, best, best - last))
+    return pd.DataFrame(found, columns=["departure", "measure", "n", "seed", "hdge", "value", "difference"])
 
 
 def effects_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -159,15 +174,15 @@ def effects_table(table: pd.DataFrame) -> pd.DataFrame:
         Columns: departure, measure, n, seeds, hdge, value, difference, low, high (95 % Student interval over seeds), p,
         p_holm.
     """
-    rows = []
+    found = []
     for (departure, measure), part in table.groupby(["departure", "measure"], sort=False):
         low, high = student_interval(part["difference"].tolist())
         means = part[["hdge", "value", "difference"]].mean().to_dict()
-        rows.append(
+        found.append(
             {"departure": departure, "measure": measure, "n": part["n"].iloc[0], "seeds": len(part), **means,
              "low": low, "high": high, "p": student_p(part["difference"].tolist())}
         )  # fmt: skip
-    effects = pd.DataFrame(rows)
+    effects = pd.DataFrame(found)
     tested = effects["p"].notna()
     effects.loc[tested, "p_holm"] = holm(effects.loc[tested, "p"].tolist())
     return effects

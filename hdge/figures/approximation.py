@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hdge.figures.style import COLOURS, GREY, describe, plain_log_ticks, seeds_phrase, subplots
+from hdge.figures.style import GREY, describe, plain_log_ticks, seeds_phrase, subplots
+from hdge.study.roster import METHODS
 
 
 def _shades(count: int) -> list:
@@ -28,7 +29,7 @@ def by_epoch(table: pd.DataFrame, value: str, ax: Axes) -> Axes:
     """A value against the epoch, a line a K and one for the discriminative term, averaged over runs."""
     sizes = sorted(set(table["size"]) - {0})
     mean = table.groupby(["size", "epoch"])[value].mean()
-    ax.plot(mean[0].index, mean[0], color=COLOURS["cross_entropy"], label="log q(y|x)")
+    ax.plot(mean[0].index, mean[0], color=METHODS["cross_entropy"].colour, label="log q(y|x)")
     for colour, size in zip(_shades(len(sizes)), sizes, strict=True):
         ax.plot(mean[size].index, mean[size], color=colour, label=f"log q(x|y), K = {size:,}")
     ax.set_xlabel("epoch")
@@ -36,13 +37,12 @@ def by_epoch(table: pd.DataFrame, value: str, ax: Axes) -> Axes:
     return ax
 
 
-def gradient_figure(weights: pd.DataFrame, gradients: pd.DataFrame, scale: str) -> tuple[Figure, pd.DataFrame]:
+def gradient_figure(weights: pd.DataFrame, gradients: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """The weight on the true logit against K, t and training time, and the length of both terms' gradients.
 
     Args:
         weights: :func:`hdge.evaluators.approximation.weight_table`.
         gradients: :func:`hdge.evaluators.approximation.gradient_table`.
-        scale: of the runs, for the caption.
 
     Returns:
         The figure, and both tables as one, told apart by the column "panel".
@@ -57,21 +57,21 @@ def gradient_figure(weights: pd.DataFrame, gradients: pd.DataFrame, scale: str) 
     describe(
         figure,
         "All that the negatives do to the gradient is the weight 1 − w, and it saturates early in K",
-        f"Scale: {scale}; {seeds_phrase(weights)}, lines are means over them. Left: {weights['n'].iloc[0]:,} test "
+        f"{seeds_phrase(weights)}, lines are means over them. Left: {weights['n'].iloc[0]:,} test "
         f"images, {weights['draws'].iloc[0]} random queues of training images a point. Middle and right: "
-        f"{gradients['n'].iloc[0]:,} validation images after every epoch. Where 1 − w is near 1, the generative term "
-        "is −p[y]/t plus a constant: it turns each logit vector towards its class's axis, whatever the others are.",
+        f"{gradients['n'].iloc[0]:,} validation images after every epoch. If 1 − w is near 1, the generative term "
+        "is −p[y]/t plus a constant. The term then turns each logit vector towards its class's axis, whatever the "
+        "negatives are.",
     )
     return figure, pd.concat([weights.assign(panel="trained"), gradients.assign(panel="training")])
 
 
-def partition_figure(partitions: pd.DataFrame, staleness: pd.DataFrame, scale: str) -> tuple[Figure, pd.DataFrame]:
+def partition_figure(partitions: pd.DataFrame, staleness: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Error of the estimated log Z_y against K, and its age.
 
     Args:
         partitions: :func:`hdge.evaluators.approximation.partition_table`.
         staleness: :func:`hdge.evaluators.approximation.staleness_table`.
-        scale: of the runs, for the caption.
 
     Returns:
         The figure, and both tables as one, told apart by the column "panel".
@@ -80,8 +80,8 @@ def partition_figure(partitions: pd.DataFrame, staleness: pd.DataFrame, scale: s
     below = partitions[partitions["size"] < partitions["size"].max()]
     spread, bias = (below.groupby("size")[name].agg(lambda v: v.abs().mean()) for name in ("spread", "bias"))
     expected = below.groupby("size")["expected_spread"].mean()
-    axes[0].plot(spread.index, spread, "o", color=COLOURS["hdge"], markersize=4, label="spread over queues")
-    axes[0].plot(expected.index, expected, color=COLOURS["hdge"], label="its first-order law")
+    axes[0].plot(spread.index, spread, "o", color=METHODS["hdge"].colour, markersize=4, label="spread over queues")
+    axes[0].plot(expected.index, expected, color=METHODS["hdge"].colour, label="its first-order law")
     axes[0].plot(bias.index, bias, "s", color=GREY, markersize=3.5, label="|bias|")
     axes[0].set(xscale="log", yscale="log", xlabel="K, past images in the queue", ylabel="error of log Z / K (nats)")
     axes[0].set_title("too few negatives")
@@ -95,7 +95,7 @@ def partition_figure(partitions: pd.DataFrame, staleness: pd.DataFrame, scale: s
     describe(
         figure,
         "The estimate of log Z errs by its spread at small K and by its age early in training",
-        f"Scale: {scale}; {seeds_phrase(partitions)}; means over classes and seeds. Left: queues drawn from the "
+        f"{seeds_phrase(partitions)}; means over classes and seeds. Left: queues drawn from the "
         f"training images of the trained network, {partitions['draws'].iloc[0]} a size; truth is the sum over all "
         f"{partitions['size'].max():,}. Right: log Z over {staleness['n'].iloc[0]:,} validation images against its "
         "value that many epochs before. An error of log Z moves the gradient only through the weight 1 − w.",

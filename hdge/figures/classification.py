@@ -7,9 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hdge.figures.style import (
-    COLOURS,
     GREY,
-    LABELS,
     describe,
     legend,
     plain_log_ticks,
@@ -17,16 +15,17 @@ from hdge.figures.style import (
     seeds_phrase,
     subplots,
 )
+from hdge.study.roster import METHODS
 
 
-def accuracy_figure(table: pd.DataFrame, scale: str) -> Figure:
+def accuracy_figure(table: pd.DataFrame) -> Figure:
     """Accuracy of every run."""
     figure, [[ax]] = subplots(1, 1, 1.5 + 0.22 * table["method"].nunique())
     run_dots(table, "accuracy", "test accuracy (%)", ax)
     describe(
         figure,
         "Test accuracy of every run",
-        f"Scale: {scale}. Dots: runs ({seeds_phrase(table)}), with 95 % Wilson intervals over test images; "
+        f"Dots: runs ({seeds_phrase(table)}), with 95 % Wilson intervals over test images; "
         f"bars: means over seeds. n: {table['n'].iloc[0]:,} test images.",
     )
     return figure
@@ -35,7 +34,9 @@ def accuracy_figure(table: pd.DataFrame, scale: str) -> Figure:
 def learning_curve(history: pd.DataFrame, column: str, ax: Axes) -> Axes:
     """One column of the history against the epoch, a thin line a run."""
     for (method, _), run in history.groupby(["method", "seed"], sort=False):
-        ax.plot(run["epoch"], run[column], ".-", color=COLOURS[str(method)], linewidth=1, markersize=2, alpha=0.8)
+        ax.plot(
+            run["epoch"], run[column], ".-", color=METHODS[str(method)].colour, linewidth=1, markersize=2, alpha=0.8
+        )
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return ax
@@ -48,7 +49,7 @@ PANELS = {
 }
 
 
-def learning_figure(history: pd.DataFrame, scale: str) -> Figure:
+def learning_figure(history: pd.DataFrame) -> Figure:
     """Accuracies and validation loss over training, or the training loss of what cannot classify."""
     panels = {column: label for column, label in PANELS.items() if column in history} or {"loss": "training loss"}
     figure, [axes] = subplots(1, len(panels), 2.9)
@@ -60,39 +61,39 @@ def learning_figure(history: pd.DataFrame, scale: str) -> Figure:
     describe(
         figure,
         "How the methods learn",
-        f"Scale: {scale}. A line a run ({seeds_phrase(history)}). Training accuracy is the mean over each epoch under "
+        f"A line a run ({seeds_phrase(history)}). Training accuracy is the mean over each epoch under "
         "augmentation; validation images are held out from training, and the test images are not used here.",
     )
     return figure
 
 
-def cost_figure(table: pd.DataFrame, scale: str) -> Figure:
-    """Accuracy beside the cost of training: a row a method, the cheapest step first, a dot a run.
+def cost_figure(table: pd.DataFrame) -> Figure:
+    """Accuracy beside the counted work of training: a row a method, the cheapest image first, a dot a run.
 
     Args:
         table: :func:`hdge.evaluators.classification.cost_table`.
-        scale: of the runs, for the caption.
     """
-    methods = table.groupby("method")["seconds_per_step"].mean().sort_values().index.tolist()
+    methods = table.groupby("method")["operations_per_image"].mean().sort_values(kind="stable").index.tolist()
     figure, [axes] = subplots(1, 3, 1.6 + 0.22 * len(methods), sharey=True)
     run_dots(table, "accuracy", "test accuracy (%)", axes[0], methods)
-    for ax, column, label in (
-        (axes[1], "times_cross_entropy", "step ÷ cross-entropy's"),
-        (axes[2], "minutes", "minutes of training"),
+    whole = table.assign(whole=table["operations_per_image"] * table["epochs"] / 1e9)
+    for ax, column, name in (
+        (axes[1], "times_cross_entropy", "operations an image ÷ cross-entropy's"),
+        (axes[2], "whole", "10⁹ operations for each training image"),
     ):
-        plain = table.assign(low=table[column], high=table[column])
-        run_dots(plain, column, label, ax, methods, percent=False)
-        if table[column].max() > 3 * table[column].min():
+        run_dots(whole.assign(low=whole[column], high=whole[column]), column, name, ax, methods, percent=False)
+        ax.xaxis.label.set_fontsize(7.5)
+        if whole[column].max() > 3 * whole[column].min():
             ax.set_xscale("log")
             plain_log_ticks(ax.xaxis)
     axes[1].axvline(1, color=GREY, linewidth=0.8, linestyle=":")
     describe(
         figure,
         "What a method's accuracy costs",
-        f"Scale: {scale}. A dot a run ({seeds_phrase(table)}), bars at means over seeds; accuracy with 95 % Wilson "
-        "intervals over test images. A step's time is a run's whole training time over its steps, as a multiple of "
-        "cross-entropy's mean (missing at another batch size); runs shared the machine, so that times are rough. "
-        f"n: {table['n'].iloc[0]:,} test images.",
+        f"A dot is a run ({seeds_phrase(table)}); bars are means over seeds. Accuracy has 95 % Wilson intervals over "
+        f"test images; n: {table['n'].iloc[0]:,}. Operations are floating-point operations of matrix products and "
+        "convolutions, forward and backward, counted over a whole training step. The right panel counts all epochs. "
+        "A method to the left of another is cheaper.",
     )
     return figure
 
@@ -112,7 +113,7 @@ def confusion_matrix(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def confusion_figure(table: pd.DataFrame, scale: str) -> Figure:
+def confusion_figure(table: pd.DataFrame) -> Figure:
     """A confusion matrix a method."""
     methods = list(dict.fromkeys(table["method"]))
     longest = max(len(str(label)) for label in table["label"])
@@ -121,13 +122,13 @@ def confusion_figure(table: pd.DataFrame, scale: str) -> Figure:
         own = table[table["method"] == method]
         seeds = own["seeds"].iloc[0]
         counted = f"n = {own['count'].sum():,}, {seeds} seed{'s' if seeds > 1 else ''}"
-        confusion_matrix(own, ax).set_title(f"{LABELS[method]} ({counted})")
+        confusion_matrix(own, ax).set_title(f"{METHODS[method].label} ({counted})")
     for ax in axes[1:]:
         ax.set_ylabel("")
     describe(
         figure,
         "Which classes are taken for which",
-        f"Scale: {scale}. Percent of each class's test images, seeds pooled (each test image counts once a seed); "
+        "Percent of each class's test images, seeds pooled (each test image counts once a seed); "
         "rows add to 100, blanks are below 0.05 %.",
     )
     return figure

@@ -13,7 +13,6 @@ from hdge.evaluators.generation import ACCURACY, REFERENCES, SCORES
 from hdge.figures.style import (
     GREY,
     IN_COLOUR,
-    LABELS,
     OUT_COLOUR,
     WIDTH,
     describe,
@@ -21,6 +20,7 @@ from hdge.figures.style import (
     seeds_phrase,
     subplots,
 )
+from hdge.study.roster import label
 
 ROWS = 2  # of a class's samples in its method's strip
 GAP = 4  # white pixels between classes; one between samples of a class
@@ -30,7 +30,7 @@ STARTS = {"noise": ("noise", OUT_COLOUR), "data": ("test images", IN_COLOUR)}
 
 def two_lines(method: str) -> str:
     """A method's name, or that of a reference, broken where it is long."""
-    return textwrap.fill(LABELS.get(method, method), 13)
+    return textwrap.fill(label(method), 13)
 
 
 def empty_figure(title: str, caption: str) -> Figure:
@@ -54,8 +54,8 @@ def sample_strip(table: pd.DataFrame, pictures: Sequence[np.ndarray], ax: Axes) 
     columns = -(-(int(table["index"].max()) + 1) // ROWS)
     stride = columns * (width + 1) + GAP - 1
     canvas = np.full((ROWS * (height + 1) - 1, len(classes) * stride - GAP, channels), 255, dtype=np.uint8)
-    for label, index, picture in zip(table["class"], table["index"], pictures, strict=True):
-        top, left = index // columns * (height + 1), classes.index(label) * stride + index % columns * (width + 1)
+    for name, index, picture in zip(table["class"], table["index"], pictures, strict=True):
+        top, left = index // columns * (height + 1), classes.index(name) * stride + index % columns * (width + 1)
         canvas[top : top + height, left : left + width] = picture.transpose(1, 2, 0)
     shown = canvas if channels == 3 else canvas[:, :, 0]
     ax.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
@@ -67,16 +67,15 @@ def sample_strip(table: pd.DataFrame, pictures: Sequence[np.ndarray], ax: Axes) 
     return ax
 
 
-def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray], scale: str) -> Figure:
+def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figure:
     """Class-conditional samples (paper, Figure 3): a strip a method, real images above them.
 
     Args:
         table: :func:`hdge.evaluators.generation.samples_table`.
         pictures: its pictures, in the same order.
-        scale: of the runs, for the caption.
     """
     if table.empty:
-        return empty_figure("Samples of every class", f"Scale: {scale}. No run here has classes to sample from.")
+        return empty_figure("Samples of every class", "No run here has classes to sample from.")
     classes = list(dict.fromkeys(table["class"]))[:MOST_CLASSES]
     methods = list(dict.fromkeys(table["method"]))
     each = int(table["index"].max()) + 1
@@ -93,7 +92,7 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray], scale: s
     describe(
         figure,
         "Samples of every class, below real images",
-        f"Scale: {scale}; {seeds_phrase(own)}. Chains of log q(x|y) from uniform noise (a flow samples directly), with "
+        f"{seeds_phrase(own)}. Chains of log q(x|y) from uniform noise (a flow samples directly), with "
         f"pixels clipped to their range: the first {each} of a class, none chosen. n: {len(own):,} samples; the table "
         "beside the picture has their statistics.",
     )
@@ -113,20 +112,19 @@ def chain_line(table: pd.DataFrame, value: str, ax: Axes) -> Axes:
     return ax
 
 
-def chains_figure(table: pd.DataFrame, scale: str) -> Figure:
+def chains_figure(table: pd.DataFrame) -> Figure:
     """How chains move: a column a method; log q(x) along the chain, distance from the start, changed predictions.
 
     Args:
         table: :func:`hdge.evaluators.generation.chains_table`.
-        scale: of the runs, for the caption.
     """
     if table.empty:
-        return empty_figure("How chains move", f"Scale: {scale}. No run here was sampled by chains.")
+        return empty_figure("How chains move", "No run here was sampled by chains.")
     methods = list(dict.fromkeys(table["method"]))
     figure, axes = subplots(3, len(methods), 5.2, sharex=True)
     labels = ("log q(x) + log Z (nats)", "distance from start\n(pixels in [0, 1])", "share with\nanother argmax f(x)")
-    for row, value, label in zip(axes, ("log_q_x", "distance", "changed"), labels, strict=True):
-        row[0].set_ylabel(label, fontsize=8)
+    for row, value, name in zip(axes, ("log_q_x", "distance", "changed"), labels, strict=True):
+        row[0].set_ylabel(name, fontsize=8)
         for ax, method in zip(row, methods, strict=True):
             own = table[table["method"] == method]
             if own[value].isna().all():
@@ -154,21 +152,20 @@ def chains_figure(table: pd.DataFrame, scale: str) -> Figure:
     describe(
         figure,
         "Do chains settle where the data are? From noise (red) and from test images (green)",
-        f"Scale: {scale}; {seeds_phrase(table)}. Chains of log q(x) without clipping. Lines: medians of log q(x), "
+        f"{seeds_phrase(table)}. Chains of log q(x) without clipping. Lines: medians of log q(x), "
         "means of the root-mean-square distance; bands: 5 to 95 % of the chains. "
-        f"n: {counts['noise']:,} chains from noise, {counts['data']:,} from test images. A density that has learnt the "
-        "data draws red up to green and leaves green where it is; where nothing holds it back both rise, and leave the "
-        "range of pixels (distances above the dotted 1). log q(x) compares within a column only.",
+        f"n: {counts['noise']:,} chains from noise, {counts['data']:,} from test images. If a density has learnt "
+        "the data, red rises to green and green stays. If nothing holds the density back, both rise and leave the "
+        "range of pixels (distances above the dotted 1). Compare log q(x) within a column only.",
     )
     return figure
 
 
-def scores_figure(table: pd.DataFrame, scale: str) -> Figure:
+def scores_figure(table: pd.DataFrame) -> Figure:
     """Accuracy and the two scores of every method's samples, with those of real images and of noise.
 
     Args:
         table: :func:`hdge.evaluators.generation.scores_table`.
-        scale: of the runs, for the caption.
     """
     own = table[~table["method"].isin(list(REFERENCES.values()))]
     methods, scores = list(dict.fromkeys(own["method"])), list(dict.fromkeys(own["score"]))
@@ -176,8 +173,8 @@ def scores_figure(table: pd.DataFrame, scale: str) -> Figure:
     for ax, score in zip(axes, scores, strict=True):
         part = table[table["score"] == score]
         percent = score == ACCURACY
-        label = f"{score} (%)" if percent else score.replace(" on ", "\non ")
-        run_dots(part, "value", label, ax, methods, percent=percent)
+        axis = f"{score} (%)" if percent else score.replace(" on ", "\non ")
+        run_dots(part, "value", axis, ax, methods, percent=percent)
         for name, style in zip(REFERENCES.values(), ("--", ":"), strict=True):
             for value in part.loc[part["method"] == name, "value"]:
                 ax.axvline(value, color=GREY, linewidth=0.9, linestyle=style)
@@ -200,5 +197,5 @@ def scores_figure(table: pd.DataFrame, scale: str) -> Figure:
         if len(tested)
         else ""
     )
-    describe(figure, "What samples are worth", f"Scale: {scale}; {seeds_phrase(own)}. {judged}{accurate}")
+    describe(figure, "What samples are worth", f"{seeds_phrase(own)}. {judged}{accurate}")
     return figure

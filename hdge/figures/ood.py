@@ -7,24 +7,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hdge.figures.style import (
-    COLOURS,
     GREY,
     IN_COLOUR,
-    LABELS,
     OUT_COLOUR,
     describe,
     run_dots,
     seeds_phrase,
     subplots,
 )
+from hdge.study.roster import METHODS
 
 
-def auroc_figure(table: pd.DataFrame, scale: str) -> Figure:
+def auroc_figure(table: pd.DataFrame) -> Figure:
     """AUROC: a row of panels a score, a column a set, a line a method.
 
     Args:
         table: :func:`hdge.evaluators.ood.auroc_table`.
-        scale: of the runs, for the caption.
     """
     scores, sets = list(dict.fromkeys(table["score"])), list(dict.fromkeys(table["ood_set"]))
     methods = list(dict.fromkeys(table["method"]))
@@ -45,7 +43,7 @@ def auroc_figure(table: pd.DataFrame, scale: str) -> Figure:
     describe(
         figure,
         "Telling test images from others",
-        f"Scale: {scale}. Dots: runs ({seeds_phrase(table)}), with 95 % bootstrap intervals over test images; "
+        f"Dots: runs ({seeds_phrase(table)}), with 95 % bootstrap intervals over test images; "
         f"bars: means over seeds; dotted: chance. n: {table['n_in'].iloc[0]:,} in-distribution test images, "
         f"the positive class; {counts}. Methods of a single logit have no max q(y|x). Approximate mass is minus the "
         "length of the gradient of log q(x) at an image.",
@@ -53,12 +51,11 @@ def auroc_figure(table: pd.DataFrame, scale: str) -> Figure:
     return figure
 
 
-def posthoc_figure(table: pd.DataFrame, scale: str) -> Figure:
+def posthoc_figure(table: pd.DataFrame) -> Figure:
     """AUROC of every score of a plain classifier, post-hoc detectors included, and of HDGE: a row each.
 
     Args:
         table: rows of :func:`hdge.evaluators.ood.auroc_table` and :func:`hdge.measure.posthoc.posthoc_table`.
-        scale: of the runs, for the caption.
     """
     sets = list(dict.fromkeys(table["ood_set"]))
     rows = list(dict.fromkeys(zip(table["method"], table["score"], strict=True)))
@@ -66,12 +63,12 @@ def posthoc_figure(table: pd.DataFrame, scale: str) -> Figure:
     for ax, ood_set in zip(axes, sets, strict=True):
         for y, (method, score) in enumerate(rows):
             own = table[(table["method"] == method) & (table["score"] == score) & (table["ood_set"] == ood_set)]
-            ax.hlines([y] * len(own), own["low"], own["high"], color=COLOURS[method], linewidth=0.9)
-            ax.plot(own["auroc"], [y] * len(own), "o", color=COLOURS[method], markersize=2.5)
-            ax.vlines(own["auroc"].mean(), y - 0.35, y + 0.35, color=COLOURS[method], linewidth=1.6)
+            ax.hlines([y] * len(own), own["low"], own["high"], color=METHODS[method].colour, linewidth=0.9)
+            ax.plot(own["auroc"], [y] * len(own), "o", color=METHODS[method].colour, markersize=2.5)
+            ax.vlines(own["auroc"].mean(), y - 0.35, y + 0.35, color=METHODS[method].colour, linewidth=1.6)
         ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
         ax.set(title=ood_set, xlabel="AUROC")
-    axes[0].set_yticks(range(len(rows)), [f"{LABELS[method]}: {score}" for method, score in rows])
+    axes[0].set_yticks(range(len(rows)), [f"{METHODS[method].label}: {score}" for method, score in rows])
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
     for ax in axes:
         ax.tick_params(axis="y", length=0, labelsize=7)
@@ -79,7 +76,7 @@ def posthoc_figure(table: pd.DataFrame, scale: str) -> Figure:
     describe(
         figure,
         "What a better score gains on the same classifier, beside what other training gains",
-        f"Scale: {scale}. Dots: runs ({seeds_phrase(table)}), with 95 % bootstrap intervals over test images; "
+        f"Dots: runs ({seeds_phrase(table)}), with 95 % bootstrap intervals over test images; "
         f"bars: means over seeds; dotted: chance. n: {table['n_in'].iloc[0]:,} in-distribution test images, the "
         f"positive class; {counts}. ODIN and Mahalanobis as their authors set them, fitted on training images alone.",
     )
@@ -103,7 +100,7 @@ def histogram_pair(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def histogram_figure(table: pd.DataFrame, scale: str) -> Figure:
+def histogram_figure(table: pd.DataFrame) -> Figure:
     """Histograms of log q(x) (paper, Figure 1): a row a method, a column a set, the first seed of each."""
     methods, sets = list(dict.fromkeys(table["method"])), list(dict.fromkeys(table["ood_set"]))
     figure, axes = subplots(len(methods), len(sets), 1.1 + 1.25 * len(methods))
@@ -116,14 +113,14 @@ def histogram_figure(table: pd.DataFrame, scale: str) -> Figure:
                 ax.set_title(ood_set)
             if row is axes[-1]:
                 ax.set_xlabel("log q(x) + log Z (nats)")
-        row[0].set_ylabel(f"{LABELS[method]}\nshare of images")
+        row[0].set_ylabel(f"{METHODS[method].label}\nshare of images")
     n_in = table.loc[table["images"] == "in", "n"].iloc[0]
     outside = table[table["images"] == "out"].drop_duplicates("ood_set")
     counts = ", ".join(f"{row.ood_set} {row.n:,}" for row in outside.itertuples())
     describe(
         figure,
         "Density of test images (green) and of out-of-distribution images (red)",
-        f"Scale: {scale}. One run a row (seed {table['seed'].min()}). A density that knows its training data "
+        f"One run a row (seed {table['seed'].min()}). A density that knows its training data "
         f"puts red left of green. n: {n_in:,} in-distribution "
         f"test images; {counts}. Outermost bins hold what lies beyond.",
     )

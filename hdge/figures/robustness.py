@@ -1,20 +1,24 @@
 """Figures of adversarial robustness."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hdge.figures.style import COLOURS, GREY, LABELS, describe, seeds_phrase, subplots
+from hdge.figures.style import GREY, describe, seeds_phrase, subplots
+from hdge.study.roster import METHODS
 
 AXES = {"l2": "L2 radius (pixels of [0, 1])", "linf": "L∞ radius (1/255)"}
-# Lines of one hue cross often; what tells them apart besides their shade.
-DASHES = {
-    "cross_entropy_bn": (4, 1.5), "contrastive_pretraining": (4, 1.5), "jointloss": (1, 1.2), "generative": (1, 1.2),
-    "hdge_batch": (4, 1.5), "igebm_conditional": (4, 1.5), "adversarial_l2": (4, 1.5), "glow_conditional": (4, 1.5),
-}  # fmt: skip
 # The two that the first claim compares; their bands and wider lines lie above the others.
 FOREMOST = ("cross_entropy", "hdge")
+
+
+def line_style(method: str) -> Any:
+    """Solid or dashed: lines of one hue cross often, and their shade alone does not tell them apart."""
+    dashes = METHODS[method].dashes
+    return (0, dashes) if dashes else "-"
 
 
 def curve(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -28,10 +32,10 @@ def curve(table: pd.DataFrame, ax: Axes) -> Axes:
         mean = own.groupby("radius")[["accuracy", "low", "high"]].mean()
         name, first = str(method), method in FOREMOST
         if first:
-            ax.fill_between(mean.index, mean["low"], mean["high"], color=COLOURS[name], alpha=0.2, linewidth=0)
+            ax.fill_between(mean.index, mean["low"], mean["high"], color=METHODS[name].colour, alpha=0.2, linewidth=0)
         ax.plot(
-            mean.index, mean["accuracy"], "o", color=COLOURS[name], markersize=2.5, linewidth=2 if first else 1,
-            linestyle=(0, DASHES.get(name, ())) if name in DASHES else "-", zorder=4 if first else 3,
+            mean.index, mean["accuracy"], "o", color=METHODS[name].colour, markersize=2.5, linewidth=2 if first else 1,
+            linestyle=line_style(name), zorder=4 if first else 3,
         )  # fmt: skip
     ax.axhline(table["chance"].iloc[0], color=GREY, linewidth=0.8, linestyle=":")
     ax.set_ylim(-0.02, 1.02)
@@ -39,17 +43,16 @@ def curve(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def curves_figure(table: pd.DataFrame, scale: str) -> Figure:
+def curves_figure(table: pd.DataFrame) -> Figure:
     """Accuracy against the radius of the attack (paper, Figure 4): a panel a norm, a line a method.
 
     Args:
         table: :func:`hdge.evaluators.robustness.robustness_table`.
-        scale: of the runs, for the caption.
     """
     table = table[table["attack"] == "PGD"]
     methods, norms = list(dict.fromkeys(table["method"])), list(dict.fromkeys(table["norm"]))
     seeds = table.groupby("method", sort=False)["seed"].nunique()
-    several = [f"{count} for {LABELS[str(method)]}" for method, count in seeds.items() if count > 1]
+    several = [f"{count} for {METHODS[str(method)].label}" for method, count in seeds.items() if count > 1]
     counted = ", ".join(["one seed (n = 1) a method", *several, *["then their mean"][: len(several)]])
     figure, [axes] = subplots(1, len(norms), 3.9, sharey=True)
     for ax, norm in zip(axes, norms, strict=True):
@@ -57,8 +60,8 @@ def curves_figure(table: pd.DataFrame, scale: str) -> Figure:
     axes[0].set_ylabel("accuracy under attack")
     handles = [
         Line2D(
-            [], [], color=COLOURS[m], marker="o", markersize=2.5, label=LABELS[m], linewidth=2 if m in FOREMOST else 1,
-            linestyle=(0, DASHES[m]) if m in DASHES else "-",
+            [], [], color=METHODS[m].colour, marker="o", markersize=2.5, label=METHODS[m].label,
+            linewidth=2 if m in FOREMOST else 1, linestyle=line_style(m),
         )
         for m in methods
     ]  # fmt: skip
@@ -66,10 +69,10 @@ def curves_figure(table: pd.DataFrame, scale: str) -> Figure:
     describe(
         figure,
         "What attacks leave of the accuracy",
-        f"Scale: {scale}. Lines: {counted}. Bands, at the "
-        "methods of the claim: 95 % Wilson intervals over test images (mean over seeds); at the same height those of "
-        "other lines are as wide. Projected gradient descent on the network without evaluation noise; an image counts "
-        f"as right only if it is at all smaller radii, too. Dotted: chance. n: {table['n'].iloc[0]:,} test images.",
+        f"Lines: {counted}. Bands are 95 % Wilson intervals over test images, averaged over seeds, of the two methods "
+        "that the first claim compares. The interval of another line at the same accuracy is as wide. The attack is "
+        "projected gradient descent on the network without evaluation noise. An image counts as right at a radius only "
+        f"if it is right at all smaller radii. Dotted: chance. n: {table['n'].iloc[0]:,} test images.",
     )
     return figure
 
@@ -85,16 +88,16 @@ def gaps(table: pd.DataFrame, methods: list[str], ax: Axes) -> Axes:
     for row, method in enumerate(methods):
         own = table[table["method"] == method]
         for pgd, checked, masked in zip(own["pgd"], own["checked"], own["masked"], strict=True):
-            ax.plot([checked, pgd], [row, row], color=COLOURS[method], linewidth=2.5 if masked else 1)
-            ax.plot(pgd, row, "o", color=COLOURS[method], markersize=5, markerfacecolor="white")
-            ax.plot(checked, row, "D", color=COLOURS[method], markersize=3.5)
+            ax.plot([checked, pgd], [row, row], color=METHODS[method].colour, linewidth=2.5 if masked else 1)
+            ax.plot(pgd, row, "o", color=METHODS[method].colour, markersize=5, markerfacecolor="white")
+            ax.plot(checked, row, "D", color=METHODS[method].colour, markersize=3.5)
             if masked:
                 left = checked > 0.3  # where there is room for the word
                 ax.annotate(
                     "masked", (checked if left else pgd, row), (-5 if left else 5, 0), fontsize=6.5, color=GREY,
                     textcoords="offset points", va="center", ha="right" if left else "left",
                 )  # fmt: skip
-    ax.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
+    ax.set_yticks(range(len(methods)), [METHODS[method].label for method in methods])
     ax.tick_params(axis="y", length=0, labelsize=7)
     ax.set_ylim(len(methods) - 0.5, -0.5)
     ax.set_xlim(-0.03, 1.03)
@@ -102,12 +105,11 @@ def gaps(table: pd.DataFrame, methods: list[str], ax: Axes) -> Axes:
     return ax
 
 
-def gap_figure(table: pd.DataFrame, scale: str) -> Figure:
+def gap_figure(table: pd.DataFrame) -> Figure:
     """PGD beside what checks it: a panel a check and radius, a row a method.
 
     Args:
         table: :func:`hdge.evaluators.robustness.gap_table`.
-        scale: of the runs, for the caption.
     """
     methods = list(dict.fromkeys(table["method"]))
     panels = list(table.groupby(["check", "norm", "radius"], sort=False))
@@ -124,9 +126,9 @@ def gap_figure(table: pd.DataFrame, scale: str) -> Figure:
     describe(
         figure,
         "Does PGD tell the whole truth?",
-        f"Scale: {scale}. Accuracy under PGD and under what checks it, on the same images ({seeds_phrase(table)}); "
+        f"Accuracy under PGD and under what checks it, on the same images ({seeds_phrase(table)}); "
         f"n: {table['n'].iloc[0]:,} test images. Paired 95 % intervals of the distance are in the table. Masked: the "
-        "check leaves more than the bound fixed beforehand below PGD, which alone overstates the method. Methods "
+        "check lies further below PGD than the rule's bound, so PGD alone overstates the method. Methods "
         "trained without noise have no attack through it.",
     )
     return figure

@@ -1,11 +1,8 @@
-"""One look for every figure, and the one way to save it: picture and table side by side."""
+"""One look for every figure."""
 
-import io
 import textwrap
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -15,24 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from hdge.study.runs import atomic_write, project_root
+from hdge.study.roster import METHODS
+from hdge.study.study import CAPTION_LOOK, CAPTION_WIDTH
 
-# One colour a method throughout the study: a hue of Okabe and Ito's palette, told apart by every kind of colour vision,
-# for each family of methods, and shades of it within. Where many methods meet they are named beside their marks.
-COLOURS = {
-    "cross_entropy": "#56B4E9", "cross_entropy_bn": "#0072B2", "supcon": "#CC79A7",
-    "contrastive_pretraining": "#A35C86", "jointloss": "#7A4065", "generative": "#F0A35E", "hdge": "#D55E00",
-    "hdge_batch": "#8F3F00", "hdge_jem": "#B8A200", "jem": "#009E73", "igebm": "#00674B",
-    "igebm_conditional": "#5CC8A6", "glow": "#7F7F7F", "glow_conditional": "#B3B3B3", "adversarial_l2": "#3B3B3B",
-    "adversarial_linf": "#000000",
-}  # fmt: skip
-LABELS = {
-    "cross_entropy": "cross-entropy", "cross_entropy_bn": "cross-entropy + batch norm", "supcon": "SupCon",
-    "contrastive_pretraining": "SimCLR + linear head", "jointloss": "JointLoss", "generative": "HDGE: log q(x|y) only",
-    "hdge": "HDGE", "hdge_batch": "HDGE: batch form", "hdge_jem": "HDGE + JEM", "jem": "JEM", "igebm": "IGEBM",
-    "igebm_conditional": "conditional IGEBM", "glow": "Glow", "glow_conditional": "conditional Glow",
-    "adversarial_l2": "adversarial: L2", "adversarial_linf": "adversarial: L∞",
-}  # fmt: skip
 IN_COLOUR, OUT_COLOUR = "#009E73", "#D55E00"  # the paper's green and red, in their distinguishable shades
 GREY = "#666666"
 WIDTH = 7.0  # inches: a text column on A4
@@ -64,33 +46,9 @@ def subplots(rows: int, columns: int, height: float, **options: Any) -> tuple[Fi
 
 
 def describe(figure: Figure, title: str, caption: str) -> None:
-    """A title that says what to see, above; a caption with n, seeds, interval and scale, below."""
+    """A title that says what to see, above; a caption with n, seeds and interval, below. Saving adds the scale."""
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10)
-    wrapped = "\n".join(textwrap.wrap(caption, 115))
-    figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=7.5, color=GREY)
-
-
-def save_table(table: pd.DataFrame, name: str, profile: str, root: str | Path = "") -> Path:
-    """Write ``figures/<profile>/<name>.csv`` to six significant digits."""
-    path = project_root(root) / "figures" / profile / f"{name}.csv"
-    atomic_write(path, table.to_csv(index=False, float_format="%.6g").encode())
-    return path
-
-
-def save_figure(figure: Figure, table: pd.DataFrame, name: str, profile: str, root: str | Path = "") -> Path:
-    """Write ``figures/<profile>/<name>.csv`` and the picture drawn from it, ``<name>.svg``.
-
-    The same table gives the same bytes: ids come from a fixed salt and the file carries no date.
-
-    Returns:
-        The picture's path.
-    """
-    path = save_table(table, name, profile, root).with_suffix(".svg")
-    picture = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "hdge"}):
-        figure.savefig(picture, format="svg", metadata={"Date": None})
-    atomic_write(path, picture.getvalue())
-    return path
+    figure.supxlabel("\n".join(textwrap.wrap(caption, CAPTION_WIDTH)), **CAPTION_LOOK)
 
 
 def seeds_phrase(table: pd.DataFrame) -> str:
@@ -99,7 +57,7 @@ def seeds_phrase(table: pd.DataFrame) -> str:
     most = int(counts.max())
     fewer = []
     for number in sorted(set(counts) - {most}, reverse=True):
-        names = [LABELS[str(method)] for method, count in counts.items() if count == number]
+        names = [METHODS[str(method)].label for method, count in counts.items() if count == number]
         fewer.append(f"{number} for {', '.join(names)}")
     return "; ".join([f"{most} seed{'s' if most > 1 else ''} a method", *fewer])
 
@@ -124,10 +82,10 @@ def run_dots(
         if own.empty:
             continue
         y = [row + 0.2 * (i - (len(own) - 1) / 2) for i in range(len(own))]
-        ax.hlines(y, unit * own["low"], unit * own["high"], color=COLOURS[method], linewidth=0.9)
-        ax.plot(unit * own[value], y, "o", color=COLOURS[method], markersize=2.5)
-        ax.vlines(unit * own[value].mean(), row - 0.35, row + 0.35, color=COLOURS[method], linewidth=1.6)
-    ax.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
+        ax.hlines(y, unit * own["low"], unit * own["high"], color=METHODS[method].colour, linewidth=0.9)
+        ax.plot(unit * own[value], y, "o", color=METHODS[method].colour, markersize=2.5)
+        ax.vlines(unit * own[value].mean(), row - 0.35, row + 0.35, color=METHODS[method].colour, linewidth=1.6)
+    ax.set_yticks(range(len(methods)), [METHODS[method].label for method in methods])
     ax.tick_params(axis="y", length=0, labelsize=7)
     ax.set_ylim(len(methods) - 0.5, -0.5)
     ax.set_xlabel(label)
@@ -143,5 +101,7 @@ def plain_log_ticks(axis: Axis) -> None:
 
 def legend(figure: Figure, methods: list[str]) -> None:
     """The methods' colours, once a figure, above the axes."""
-    handles = [Line2D([], [], color=COLOURS[m], marker="o", markersize=3.5, label=LABELS[m]) for m in methods]
+    handles = [
+        Line2D([], [], color=METHODS[m].colour, marker="o", markersize=3.5, label=METHODS[m].label) for m in methods
+    ]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(methods))

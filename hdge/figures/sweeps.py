@@ -5,7 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hdge.figures.style import COLOURS, GREY, describe, plain_log_ticks, subplots
+from hdge.figures.style import GREY, describe, plain_log_ticks, subplots
+from hdge.study.roster import METHODS
 
 MARKERS = "osD^vP"  # one an out-of-distribution set
 
@@ -24,17 +25,16 @@ def _by_set(table: pd.DataFrame, setting: str, colour: str, hollow: bool, ax: Ax
         over_setting(table[table["ood_set"] == ood_set], setting, colour, marker, hollow, ax)
 
 
-def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperature: float, scale: str) -> Figure:
+def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperature: float) -> Figure:
     """Accuracy, AUROC by log q(x) and the term's weight against the images behind the estimate.
 
     Args:
         table: :func:`hdge.evaluators.sweeps.size_table`.
         weights: :func:`hdge.evaluators.approximation.weight_table`.
         temperature: of the runs, which picks the weights.
-        scale: of the runs, for the caption.
     """
     figure, [axes] = subplots(1, 3, 3.6, sharex=True)
-    colours = {"K": COLOURS["hdge"], "N": COLOURS["jem"]}
+    colours = {"K": METHODS["hdge"].colour, "N": METHODS["jem"].colour}
     for estimate, own in table.groupby("estimate"):
         colour, hollow = colours[str(estimate)], estimate == "N"
         accuracy = own[own["measure"] == "accuracy"].assign(value=lambda rows: 100 * rows["value"])
@@ -58,10 +58,10 @@ def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperature: float, 
     describe(
         figure,
         "More images behind the estimate",
-        f"Scale: {scale}. Faint marks: runs ({seeds_by_row(table)}); lines: means over seeds. n: {counts:,} test "
-        "images. Left and middle are trained anew at every size (paper, Figure 5 and Table 6); right is the weight on "
-        "the true logit of the trained network with as many training images in its queue. Where the weight is flat, "
-        "more negatives cannot change the gradient, and what still differs is not their doing.",
+        f"Faint marks: runs ({seeds_by_row(table)}); lines: means over seeds. n: {counts:,} test "
+        "images. Left and middle: networks trained at every size (paper, Figure 5 and Table 6). Right: the weight on "
+        "the true logit of the trained network, with as many training images in its queue. If the weight is flat, "
+        "more negatives cannot change the gradient, and remaining differences have other causes.",
     )
     return figure
 
@@ -82,18 +82,17 @@ def seeds_by_row(table: pd.DataFrame, row: str = "method") -> str:
     return f"{least} to {most} seeds" if least < most else f"{most} seed{'s' if most > 1 else ''} each"
 
 
-def alpha_figure(table: pd.DataFrame, scale: str) -> Figure:
+def alpha_figure(table: pd.DataFrame) -> Figure:
     """Every measure against alpha.
 
     Args:
         table: :func:`hdge.evaluators.sweeps.alpha_table`.
-        scale: of the runs, for the caption.
     """
     measures = list(dict.fromkeys(table["measure"]))
     figure, [axes] = subplots(1, len(measures), 3.2, sharex=True)
     for ax, measure in zip(axes, measures, strict=True):
         own = table[table["measure"] == measure]
-        _by_set(own, "alpha", COLOURS["hdge"], False, ax)
+        _by_set(own, "alpha", METHODS["hdge"].colour, False, ax)
         ax.set(title=f"{measure}\n({own['better'].iloc[0]} is better)", xlabel="α", xticks=[0, 0.5, 1])
         ax.title.set_fontsize(7.5)
         ax.tick_params(labelsize=7)
@@ -106,7 +105,7 @@ def alpha_figure(table: pd.DataFrame, scale: str) -> Figure:
     describe(
         figure,
         "What the weight α of log q(y|x) changes",
-        f"Scale: {scale}. Faint marks: runs ({seeds_by_row(table)}); lines: means over seeds; n: "
+        f"Faint marks: runs ({seeds_by_row(table)}); lines: means over seeds; n: "
         f"{table['n'].iloc[0]:,} test images. α = 1 is cross-entropy, α = 0 the generative term alone, which trains no "
         "confidence, so that its calibration errors dwarf the others'. The paper weighs both terms alike.",
     )
@@ -117,9 +116,9 @@ def effect_dots(table: pd.DataFrame, effects: pd.DataFrame, departures: list[str
     """One measure: a row a departure, a dot a seed, a bar at the mean and its interval over seeds."""
     for y, departure in enumerate(departures):
         own, effect = table[table["departure"] == departure], effects[effects["departure"] == departure]
-        ax.plot(own["difference"], [y] * len(own), "o", color=COLOURS["hdge"], markersize=2.5)
-        ax.hlines([y] * len(effect), effect["low"], effect["high"], color=COLOURS["hdge"], linewidth=0.9)
-        ax.vlines(effect["difference"], y - 0.3, y + 0.3, color=COLOURS["hdge"], linewidth=1.6)
+        ax.plot(own["difference"], [y] * len(own), "o", color=METHODS["hdge"].colour, markersize=2.5)
+        ax.hlines([y] * len(effect), effect["low"], effect["high"], color=METHODS["hdge"].colour, linewidth=0.9)
+        ax.vlines(effect["difference"], y - 0.3, y + 0.3, color=METHODS["hdge"].colour, linewidth=1.6)
     ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
     ax.set_ylim(len(departures) - 0.5, -0.5)
     ax.set_yticks(range(len(departures)), departures)
@@ -130,13 +129,12 @@ def effect_dots(table: pd.DataFrame, effects: pd.DataFrame, departures: list[str
     return ax
 
 
-def effects_figure(table: pd.DataFrame, effects: pd.DataFrame, scale: str) -> Figure:
+def effects_figure(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     """What every departure of the released code changes: a panel a measure.
 
     Args:
         table: :func:`hdge.evaluators.sweeps.departures_table`.
         effects: :func:`hdge.evaluators.sweeps.effects_table` of it.
-        scale: of the runs, for the caption.
     """
     measures, departures = (list(dict.fromkeys(table[column])) for column in ("measure", "departure"))
     figure, [axes] = subplots(1, len(measures), 1.9 + 0.26 * len(departures), sharey=True)
@@ -147,7 +145,7 @@ def effects_figure(table: pd.DataFrame, effects: pd.DataFrame, scale: str) -> Fi
     describe(
         figure,
         "What the released code does differently, one departure at a time",
-        f"Scale: {scale}. Dots: runs ({seeds_by_row(table, 'departure')}), each against HDGE's of the same seed; bars "
+        f"Dots: runs ({seeds_by_row(table, 'departure')}), each against HDGE's of the same seed; bars "
         f"and lines: means and 95 % Student intervals over seeds. n: {table['n'].max():,} test images; AUROC is the "
         "mean over the out-of-distribution sets. The last row is a departure in reporting: validation accuracy of the "
         "best epoch less the last epoch's.",
@@ -155,16 +153,15 @@ def effects_figure(table: pd.DataFrame, effects: pd.DataFrame, scale: str) -> Fi
     return figure
 
 
-VERDICT_COLOURS = {"reproduced": COLOURS["jem"], "not reproduced": COLOURS["hdge"], "inconclusive": GREY}
+VERDICT_COLOURS = {"reproduced": METHODS["jem"].colour, "not reproduced": METHODS["hdge"].colour, "inconclusive": GREY}
 
 
-def claims_figure(claims: pd.DataFrame, rows: pd.DataFrame, scale: str) -> Figure:
+def claims_figure(claims: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     """Every claim with all its comparisons: how far each stands from no difference.
 
     Args:
         claims: a row a claim, of :func:`hdge.verdict.claims.claims_table`.
         rows: a row a comparison, likewise.
-        scale: of the runs, for the caption.
     """
     figure, [[ax]] = subplots(1, 1, 1.6 + 0.21 * len(claims))
     sign = rows["better"].map({"higher": 1, "lower": -1, "alike": 1})
@@ -188,7 +185,7 @@ def claims_figure(claims: pd.DataFrame, rows: pd.DataFrame, scale: str) -> Figur
     describe(
         figure,
         "The paper's claims, and how far each comparison stands from no difference",
-        f"Scale: {scale}. A dot a comparison, in units of half its 95 % Student interval over seeds: beyond 1 it is "
+        "A dot a comparison, in units of half its 95 % Student interval over seeds: beyond 1 it is "
         "sure on the claimed side, beyond −1 on the other, in the grey band it may be none (beyond 5 drawn at 5). "
         "Hollow: fewer seeds than the rule needs; with a single seed, in halves of the interval over test images. n: "
         "see the table. For a claim of likeness the dot says only how sure the difference is.",

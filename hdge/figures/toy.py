@@ -5,7 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from hdge.figures.style import GREY, LABELS, describe, subplots
+from hdge.figures.style import GREY, describe, subplots
+from hdge.study.roster import METHODS
 
 READINGS = {"log_q_x": "log q(x) + log Z (nats)", "confidence": "max q(y|x)"}
 
@@ -35,7 +36,7 @@ def density_figure(table: pd.DataFrame) -> Figure:
             for marker, (_, own) in zip("o^s", points.groupby("label"), strict=True):
                 ax.plot(own["x1"], own["x2"], marker, color="white", markeredgecolor=GREY, markersize=2.5, mew=0.3)
     for ax, method in zip(axes[0], methods, strict=True):
-        ax.set_title(LABELS[method])
+        ax.set_title(METHODS[method].label)
     for ax in axes[1]:
         ax.set_xlabel("x₁")
     for row in axes:
@@ -43,7 +44,7 @@ def density_figure(table: pd.DataFrame) -> Figure:
     describe(
         figure,
         "What two networks believe about a plane of which they saw three arms",
-        f"Scale: 2-D toy, one network a column (seed 0). White: {len(points)} of the training points, a shape a class. "
+        f"One network a column (seed 0). White: n: {len(points)} of the training points, a shape a class. "
         "Brighter is higher; a density that knows its data would be bright on the arms and dark away from them.",
     )
     return figure

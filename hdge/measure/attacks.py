@@ -7,21 +7,26 @@ again.
 
 import math
 import warnings
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from hdge.core.readings import log_q_y_given_x, prediction
-from hdge.data.splits import add_noise, load_splits, to_unit
-from hdge.measure.network import load_network
-from hdge.methods.adversarial import AttackNorm, pgd
+from hdge.data.augment import add_noise, to_unit
+from hdge.data.splits import load_splits
+from hdge.measure.network import load_network, measure_each, pick_device
+from hdge.methods.adversarial import pgd
 from hdge.methods.sgld import frozen
+from hdge.study.errors import HdgeError
+from hdge.study.roster import METHODS
 from hdge.study.runs import Run
-from hdge.training.trainer import pick_device
+from hdge.study.settings import AttackNorm, AttackProtocol
 
 # What a protocol's radii are counted in, as a length in pixels of [0, 1].
 UNITS: dict[AttackNorm, float] = {"l2": 1.0, "linf": 1 / 255}
@@ -29,71 +34,67 @@ UNITS: dict[AttackNorm, float] = {"l2": 1.0, "linf": 1 / 255}
 ATTACK_BATCH = 100
 
 
-@dataclass(frozen=True)
-class AttackProtocol:
-    """Everything that determines an attack besides the network. The defaults are those of the digits.
+class Attacked(NamedTuple):
+    """A run, and which images it withstood under which protocol; see :func:`attack_network`."""
 
-    Args:
-        images: how many are attacked, the first of the fixed test split; 0 for all.
-        steps: of projected gradient descent.
-        l2: radii in the Euclidean norm, in pixels of [0, 1], rising.
-        linf: radii in the maximum norm, in 255ths, rising.
-        checked: norm and radius where AutoAttack checks, and where the verdict is passed; each is one of those above.
-        checked_images: how many are checked, the first of those attacked; 0 for no check of either kind.
-        autoattack_steps: of each of AutoAttack's gradient attacks.
-        autoattack_targets: classes at which its targeted attack aims.
-        autoattack_queries: of its attack without gradients.
-        noise_radius: of the attack through the evaluation noise, in the maximum norm, in 255ths; one of those above.
-        noise_draws: m, draws of noise over which a decision and its gradient are averaged.
-        seed: of random starts and noise.
+    run: Run
+    protocol: AttackProtocol
+    withstood: dict[str, Tensor]
+
+
+def to_attack(runs: Sequence[Run], protocol: AttackProtocol) -> tuple[list[tuple[Run, AttackProtocol]], list[str]]:
+    """Which runs are attacked and how, and one sentence for each row that is not.
+
+    Every row is attacked at its first seed. The further seeds of those that the claims compare are attacked by PGD
+    alone.
     """
-
-    images: int = 300
-    steps: int = 20
-    l2: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-    linf: tuple[int, ...] = (4, 8, 16, 24, 32, 48)
-    checked: tuple[tuple[AttackNorm, float], ...] = (("l2", 0.5), ("linf", 16.0))
-    checked_images: int = 100
-    autoattack_steps: int = 20
-    autoattack_targets: int = 3
-    autoattack_queries: int = 100
-    noise_radius: int = 16
-    noise_draws: int = 4
-    seed: int = 0
-
-    def radii(self, norm: AttackNorm) -> tuple[float, ...] | tuple[int, ...]:
-        """Of the sweep in one norm, in that norm's unit."""
-        return self.l2 if norm == "l2" else self.linf
+    chosen, left_out = [], {}
+    seen: set[str] = set()
+    for run in sorted(runs, key=lambda run: run.seed):
+        if not run.classifies:
+            left_out[run.row] = f"{run.row}: not attacked, for a single logit tells no classes apart."
+        elif METHODS[run.config.method].attacked == "none":
+            left_out[run.row] = f"{run.row}: not attacked, for gradients through a flow take too long."
+        elif run.row not in seen:
+            seen.add(run.row)
+            chosen.append((run, protocol))
+        elif run.row in METHODS and METHODS[run.row].attacked == "all":
+            chosen.append((run, replace(protocol, checked_images=0)))
+    order = list(dict.fromkeys(run.row for run in runs))
+    return sorted(chosen, key=lambda pair: order.index(pair[0].row)), list(left_out.values())
 
 
-# By profile, for one core; anything else has the paper's radii and steps on all test images, and AutoAttack as long as
-# in its standard version. Checks and verdicts are where the profiles' adversarial methods train: L2 0.5 throughout, and
-# in the maximum norm 16/255 on the digits, 8/255 on colour images.
-PROTOCOLS = {
-    "smoke": AttackProtocol(
-        images=20, steps=2, l2=(0.5,), linf=(16,), checked_images=10, autoattack_steps=2, autoattack_queries=2,
-    ),
-    # Half a dozen seconds a run. Of HDGE's 481 test images, 20 steps and the paper's 40 left accuracies within 0.7
-    # points of each other at the radii that are checked, within 1.7 at all.
-    "digits": AttackProtocol(),
-    # A pass costs ten times that of a digit; about two minutes a run.
-    "cifar10-reduced": AttackProtocol(
-        images=100, l2=(0.1, 0.25, 0.5, 0.75, 1.0), linf=(1, 2, 4, 8, 16), checked=(("l2", 0.5), ("linf", 8.0)),
-        checked_images=50, noise_radius=8,
-    ),
-}  # fmt: skip
-PAPER = AttackProtocol(
-    images=0, steps=40, l2=(0.2, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2), linf=(1, 2, 4, 8, 12, 16, 20, 25, 30),
-    checked=(("l2", 0.5), ("linf", 8.0)), checked_images=1000, autoattack_steps=100, autoattack_targets=9,
-    autoattack_queries=5000, noise_radius=8, noise_draws=10,
-)  # fmt: skip
+def attack_runs(runs: Sequence[Run], protocol: AttackProtocol, data_root: Path) -> tuple[list[Attacked], list[str]]:
+    """Attack what can be attacked, with a progress bar; what was measured before is only read.
+
+    Returns:
+        The attacked runs in the order of rows, and one sentence for each row or run that is not among them.
+
+    Raises:
+        HdgeError: none could be attacked.
+    """
+    chosen, missing = to_attack(runs, protocol)
+    protocols = {(run.row, run.seed): own for run, own in chosen}
+
+    def attack(run: Run) -> Attacked:
+        own = protocols[run.row, run.seed]
+        return Attacked(run, own, attack_run(run, own, data_root))
+
+    attacked, without = measure_each(tqdm([run for run, _ in chosen], desc="attacks", unit="run"), attack)
+    missing += without
+    if not attacked:
+        raise HdgeError(
+            f"none of {len(runs)} finished runs can be attacked ({' '.join(missing)[:-1]}); train one that classifies, "
+            "so that its weights are here."
+        )
+    return attacked, missing
 
 
 def attack_run(run: Run, protocol: AttackProtocol, data_root: Path) -> dict[str, Tensor]:
     """What a run's network withstands, as :func:`attack_network` returns it: from the run's folder, or measured anew.
 
     Raises:
-        HdgeError: a kept run, which has no weights, and no measurement by this protocol.
+        HdgeError: an archived run, which has no weights, and no measurement by this protocol.
     """
 
     def measure() -> dict[str, Tensor]:

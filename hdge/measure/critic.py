@@ -1,6 +1,6 @@
 """What a network that was not sampled says of the samples of others: features and class probabilities.
 
-The judge is a classifier of the study's own, or, where a user has its weights, the Inception network of published
+The critic is a classifier of the study's own, or, where a user has its weights, the Inception network of published
 scores. What it says is stored with the runs, as the samples are.
 """
 
@@ -13,19 +13,20 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from hdge.data.splits import SPLIT_SEED, load_splits, to_unit
-from hdge.measure.network import EVALUATION_BATCH, load_network
-from hdge.measure.samples import SAMPLED, SamplingProtocol, sample_run
-from hdge.study.config import HdgeError
+from hdge.data.augment import to_unit
+from hdge.data.splits import SPLIT_SEED, load_splits
+from hdge.measure.network import EVALUATION_BATCH, load_network, measure_each, pick_device
+from hdge.measure.samples import sample_run
+from hdge.study.errors import HdgeError
 from hdge.study.runs import Run, RunFolder
-from hdge.training.trainer import pick_device
+from hdge.study.settings import SamplingProtocol
 
 INCEPTION = "inception-v3-compat"  # torch-fidelity's name for the network behind published FIDs
 Extractor = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Judge:
+class Critic:
     """A network that turns images into features and class probabilities, by which samples are scored.
 
     Args:
@@ -44,23 +45,23 @@ class Judge:
 
 @dataclass(frozen=True)
 class Sampled:
-    """A run with its samples, and what the judge says of them (nothing without a judge)."""
+    """A run with its samples, and what the critic says of them (nothing without a critic)."""
 
     run: Run
     samples: dict[str, Tensor]
-    judged: dict[str, Tensor]
+    critique: dict[str, Tensor]
 
 
-def judge_of(runs: Sequence[Run], inception_weights: str = "") -> Judge | None:
-    """The judge of a profile's samples: its first cross-entropy run, or Inception where its weights are given.
+def critic_of(runs: Sequence[Run], inception_weights: str = "") -> Critic | None:
+    """The critic of a profile's samples: its first cross-entropy run, or Inception where its weights are given.
 
     Raises:
         HdgeError: no such file, or no torch-fidelity to read it.
     """
     if inception_weights and runs:
         return _inception(Path(inception_weights).expanduser(), runs[0].folder)
-    own = next((run for run in runs if run.method == "cross_entropy"), None)
-    return None if own is None else Judge("study", own.folder.weights_digest(), own.folder, _classifier(own))
+    own = next((run for run in runs if run.row == "cross_entropy"), None)
+    return None if own is None else Critic("study", own.folder.weights_digest(), own.folder, _classifier(own))
 
 
 def _classifier(run: Run) -> Callable[[tuple[int, ...]], Extractor]:
@@ -76,7 +77,7 @@ def _classifier(run: Run) -> Callable[[tuple[int, ...]], Extractor]:
     return load
 
 
-def _inception(weights: Path, folder: RunFolder) -> Judge:
+def _inception(weights: Path, folder: RunFolder) -> Critic:
     try:
         from torch_fidelity.utils import create_feature_extractor
     except ImportError:
@@ -98,11 +99,11 @@ def _inception(weights: Path, folder: RunFolder) -> Judge:
 
         return extract
 
-    return Judge("inception", hashlib.sha256(weights.read_bytes()).hexdigest(), folder, load)
+    return Critic("inception", hashlib.sha256(weights.read_bytes()).hexdigest(), folder, load)
 
 
 @torch.inference_mode()
-def _judged(
+def _features_and_probabilities(
     extract: Extractor, images: UInt8[Tensor, "n c h w"]
 ) -> tuple[Float[Tensor, "n features"], Float[Tensor, "n classes"]]:
     parts = [extract(batch.to(pick_device())) for batch in images.split(EVALUATION_BATCH)]
@@ -110,36 +111,37 @@ def _judged(
     return features, probabilities
 
 
-def judge_samples(run: Run, samples: dict[str, Tensor], judge: Judge, protocol: SamplingProtocol) -> dict[str, Tensor]:
-    """What the judge says of a run's samples, as stored or anew.
+def criticise(run: Run, samples: dict[str, Tensor], critic: Critic, protocol: SamplingProtocol) -> dict[str, Tensor]:
+    """What the critic says of a run's samples, as stored or anew.
 
     Returns:
         features (N, D), probabilities (N, C), and class_probabilities (M', C) if there are samples of classes.
 
     Raises:
-        HdgeError: it is not stored, and the judge or the run has no weights.
+        HdgeError: it is not stored, and the critic or the run has no weights.
     """
 
     def measure() -> dict[str, Tensor]:
-        extract = judge.load(tuple(samples["samples"].shape[1:]))
-        features, probabilities = _judged(extract, samples["samples"])
+        extract = critic.load(tuple(samples["samples"].shape[1:]))
+        features, probabilities = _features_and_probabilities(extract, samples["samples"])
         results = {"features": features, "probabilities": probabilities}
         if "class_samples" in samples:
-            results["class_probabilities"] = _judged(extract, samples["class_samples"])[1]
+            results["class_probabilities"] = _features_and_probabilities(extract, samples["class_samples"])[1]
         return results
 
-    return run.folder.measured(f"judged-{judge.name}", {**asdict(protocol), "judge": judge.digest}, measure)
+    asked = {**asdict(protocol), "critic": critic.digest}
+    return run.folder.measured(f"critique-{critic.name}", asked, measure, [run.folder.measured_path("samples")])
 
 
-def judge_reference(judge: Judge, dataset: str, protocol: SamplingProtocol, data_root: Path) -> dict[str, Tensor]:
-    """What the judge says of real images and of uniform noise, as many test images and as much noise as samples.
+def criticise_reference(critic: Critic, dataset: str, protocol: SamplingProtocol, data_root: Path) -> dict[str, Tensor]:
+    """What the critic says of real images and of uniform noise, as many test images and as much noise as samples.
 
     Returns:
         train_mean (D,) and train_covariance (D, D) of the features of all training images, in float64; and for "test"
         and "noise" <kind>_features (N, D) and <kind>_probabilities (N, C).
 
     Raises:
-        HdgeError: it is not stored, and the judge has no weights.
+        HdgeError: it is not stored, and the critic has no weights.
     """
 
     def measure() -> dict[str, Tensor]:
@@ -147,42 +149,39 @@ def judge_reference(judge: Judge, dataset: str, protocol: SamplingProtocol, data
         test = splits.test.images[: protocol.chains]
         generator = torch.Generator().manual_seed(SPLIT_SEED)
         noise = torch.randint(256, test.shape, generator=generator, dtype=torch.uint8)
-        extract = judge.load(tuple(test.shape[1:]))
-        train = _judged(extract, splits.train.images)[0].double()
+        extract = critic.load(tuple(test.shape[1:]))
+        train = _features_and_probabilities(extract, splits.train.images)[0].double()
         results = {"train_mean": train.mean(dim=0), "train_covariance": train.T.cov()}
         for kind, images in (("test", test), ("noise", noise)):
-            results[f"{kind}_features"], results[f"{kind}_probabilities"] = _judged(extract, images)
+            said = _features_and_probabilities(extract, images)
+            results[f"{kind}_features"], results[f"{kind}_probabilities"] = said
         return results
 
-    return judge.folder.measured(f"reference-{judge.name}", {**asdict(protocol), "judge": judge.digest}, measure)
+    return critic.folder.measured(f"reference-{critic.name}", {**asdict(protocol), "critic": critic.digest}, measure)
 
 
 def sample_runs(
-    runs: Sequence[Run], protocol: SamplingProtocol, data_root: Path, judge: Judge | None
+    runs: Sequence[Run], protocol: SamplingProtocol, data_root: Path, critic: Critic | None
 ) -> tuple[list[Sampled], dict[str, Tensor], list[str]]:
-    """Samples of every run that can be sampled, judged if they can be judged.
+    """Samples of every run that can be sampled, with what the critic says of them if it can.
 
     Returns:
-        The runs with their samples; what the judge says of real images (nothing without a judge); and one sentence for
-        each thing that is missing.
+        The runs with their samples; what the critic says of real images (nothing without a critic); and one sentence
+        for each thing that is missing.
 
     Raises:
         HdgeError: none of the runs can be sampled.
     """
-    sampled, reference, missing = [], {}, []
-    for run in runs:
-        try:
-            sampled.append(Sampled(run, sample_run(run, protocol, data_root), {}))
-        except HdgeError as error:
-            missing.append(f"{run.method}, seed {run.seed}: not sampled: {error}")
+    sampled, missing = measure_each(runs, lambda run: Sampled(run, sample_run(run, protocol, data_root), {}))
     if not sampled:
-        raise HdgeError(" ".join([*missing, f"Nothing can be sampled; train one of {', '.join(SAMPLED)}."]))
-    if judge is None:
+        raise HdgeError(" ".join([*missing, "Nothing can be sampled; train a method that is sampled."]))
+    if critic is None:
         return sampled, {}, [*missing, "No scores: they need a finished cross_entropy run, or Inception's weights."]
+    reference: dict[str, Tensor] = {}
     try:
-        reference = judge_reference(judge, sampled[0].run.config.dataset, protocol, data_root)
+        reference = criticise_reference(critic, sampled[0].run.config.dataset, protocol, data_root)
         for i, one in enumerate(sampled):
-            sampled[i] = Sampled(one.run, one.samples, judge_samples(one.run, one.samples, judge, protocol))
+            sampled[i] = Sampled(one.run, one.samples, criticise(one.run, one.samples, critic, protocol))
     except HdgeError as error:
         missing.append(f"Scores are missing: {error}")
     return sampled, reference, missing

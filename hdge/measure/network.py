@@ -1,17 +1,50 @@
 """What a trained network says of test images: its logits, and how steep its density is there."""
 
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from hdge.core.readings import log_q_x
-from hdge.data.splits import SPLIT_SEED, add_noise, to_unit
-from hdge.methods.networks import build_network
+from hdge.data.augment import add_noise, to_unit
+from hdge.data.splits import SPLIT_SEED
+from hdge.methods.build import build_network
 from hdge.methods.sgld import frozen
-from hdge.study.config import HdgeError
+from hdge.study.errors import HdgeError
 from hdge.study.runs import Run
 
 EVALUATION_BATCH = 500
+Measured = TypeVar("Measured")
+
+
+def measure_each(runs: Iterable[Run], measure: Callable[[Run], Measured]) -> tuple[list[Measured], list[str]]:
+    """What is measured of each run, and one sentence for each run of which it cannot be."""
+    found, missing = [], []
+    for run in runs:
+        try:
+            found.append(measure(run))
+        except HdgeError as error:
+            missing.append(f"{run.row}, seed {run.seed}: {error}")
+    return found, missing
+
+
+def in_batches(function: Callable[[Tensor], Tensor], images: Tensor, size: int = EVALUATION_BATCH) -> Tensor:
+    """A function of batches of images, over all of them."""
+    return torch.cat([function(batch) for batch in images.split(size)])
+
+
+def with_noise(images: UInt8[Tensor, "n channels height width"], noise: float) -> Iterable[Tensor]:
+    """Batches of test images in [0, 1], under the protocol's test-time noise: the same draw for every model."""
+    generator = torch.Generator(images.device).manual_seed(SPLIT_SEED)
+    for batch in images.split(EVALUATION_BATCH):
+        yield add_noise(to_unit(batch), noise, generator)
+
+
+def pick_device() -> torch.device:
+    """A CUDA device where there is one, the current one if there are several, else the processor."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def load_network(run: Run, shape: tuple[int, ...]) -> nn.Module:
@@ -22,7 +55,7 @@ def load_network(run: Run, shape: tuple[int, ...]) -> nn.Module:
         shape: of an image, (channels, height, width).
 
     Raises:
-        HdgeError: a kept run, which has no weights.
+        HdgeError: an archived run, which has no weights.
     """
     if not (run.folder.path / "weights.safetensors").exists():
         raise HdgeError(f"{run.folder.path} has no weights; train the run to have them.")
@@ -38,9 +71,7 @@ def evaluate(
 ) -> Float[Tensor, "n classes"]:
     """Logits of test images in float32, under the protocol's test-time noise, the same draw for every model."""
     model.eval()
-    generator = torch.Generator(images.device).manual_seed(SPLIT_SEED)
-    batches = [model(add_noise(to_unit(batch), noise, generator)) for batch in images.split(EVALUATION_BATCH)]
-    return torch.cat(batches).float().cpu()
+    return torch.cat([model(batch) for batch in with_noise(images, noise)]).float().cpu()
 
 
 def gradient_norms(
@@ -57,11 +88,10 @@ def gradient_norms(
 
     Source: Grathwohl et al. 2019, section 5.3.
     """
-    generator = torch.Generator(images.device).manual_seed(SPLIT_SEED)
     norms = []
     with frozen(model):
-        for batch in images.split(EVALUATION_BATCH):
-            x = add_noise(to_unit(batch), noise, generator).requires_grad_()
+        for batch in with_noise(images, noise):
+            x = batch.requires_grad_()
             (gradient,) = torch.autograd.grad(log_q_x(model(x).float()).sum(), x)
             norms.append(gradient.flatten(1).norm(dim=1))
     return torch.cat(norms).cpu()

@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
-from hdge.data.splits import SPLIT_SEED, ImageSet, add_noise, load_evaluation_set, load_splits, to_unit
-from hdge.evaluators.intervals import REPLICATES
-from hdge.evaluators.ood import detection_row
-from hdge.measure.network import EVALUATION_BATCH, load_network
-from hdge.study.config import HdgeError
+from hdge.data.images import ImageSet
+from hdge.data.splits import load_evaluation_set, load_splits
+from hdge.measure.network import load_network, measure_each, with_noise
 from hdge.study.runs import Run
 
 # The detectors' own defaults: nothing is tuned on out-of-distribution images.
+DETECTORS = ("ODIN", "Mahalanobis")
 PROTOCOL: dict[str, Any] = {"odin_temperature": 1000.0, "odin_step": 0.0014, "mahalanobis": "last features"}
 
 
@@ -26,7 +24,7 @@ def posthoc_scores(run: Run, data_root: Path) -> dict[str, Tensor]:
     """Scores of both detectors on every set of a run, "<detector>/<set>", shape (N,), higher for in-distribution.
 
     Raises:
-        HdgeError: a kept run that was never measured.
+        HdgeError: an archived run that was never measured.
     """
 
     def measure() -> dict[str, Tensor]:
@@ -36,7 +34,8 @@ def posthoc_scores(run: Run, data_root: Path) -> dict[str, Tensor]:
         sets |= {name: load_evaluation_set(name, data_root, splits.test) for name in run.config.evaluation_sets}
         return _measure(model, splits.train, sets, run.config.noise)
 
-    return run.folder.measured("posthoc", PROTOCOL, measure)
+    scores = run.folder.measured("posthoc", PROTOCOL, measure)  # in the alphabet's order, as files keep names
+    return {name: scores[name] for detector in DETECTORS for name in scores if name.startswith(detector)}
 
 
 def _measure(model: Any, training: ImageSet, sets: dict[str, ImageSet], noise: float) -> dict[str, Tensor]:
@@ -54,27 +53,9 @@ def _measure(model: Any, training: ImageSet, sets: dict[str, ImageSet], noise: f
 
 def _by_batch(images: ImageSet, noise: float, function: Any) -> Tensor:
     """A function of batches of images, under the same draw of evaluation noise as the stored logits."""
-    generator = torch.Generator().manual_seed(SPLIT_SEED)
-    batches = (add_noise(to_unit(batch), noise, generator) for batch in images.images.split(EVALUATION_BATCH))
-    return torch.cat([function(batch).detach() for batch in batches]).float()
+    return torch.cat([function(batch).detach() for batch in with_noise(images.images, noise)]).float()
 
 
-def posthoc_table(runs: Sequence[Run], data_root: Path, replicates: int = REPLICATES) -> tuple[pd.DataFrame, list[str]]:
-    """Detection by both detectors, and one sentence for each run without weights to measure.
-
-    Returns:
-        Columns as of :func:`hdge.evaluators.ood.auroc_table`; the score is the detector's name.
-    """
-    rows, missing = [], []
-    for run in runs:
-        try:
-            scores = posthoc_scores(run, data_root)
-        except HdgeError as error:
-            missing.append(str(error))
-            continue
-        for detector in ("ODIN", "Mahalanobis"):
-            for name in run.config.evaluation_sets:
-                inside, outside = (scores[f"{detector}/{part}"].numpy() for part in ("test", name))
-                row = detection_row(inside, outside, replicates)
-                rows.append({"method": run.method, "seed": run.seed, "score": detector, "ood_set": name, **row})
-    return pd.DataFrame(rows), missing
+def posthoc_runs(runs: Sequence[Run], data_root: Path) -> tuple[list[tuple[Run, dict[str, Tensor]]], list[str]]:
+    """Every run with its scores, and one sentence for each run without weights to measure."""
+    return measure_each(runs, lambda run: (run, posthoc_scores(run, data_root)))

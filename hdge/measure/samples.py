@@ -4,7 +4,7 @@ They are stored with their run, so that a figure is redrawn without weights, dat
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,61 +13,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hdge.core.readings import log_q_x, prediction
+from hdge.data.augment import to_unit
 from hdge.data.images import ImageSet
-from hdge.data.splits import load_splits, to_unit
-from hdge.measure.network import EVALUATION_BATCH, load_network
+from hdge.data.splits import load_splits
+from hdge.measure.network import EVALUATION_BATCH, load_network, pick_device
 from hdge.methods.flows import LEVELS, Glow
 from hdge.methods.sgld import frozen, log_density_of, sgld_step
-from hdge.study.config import ONE_LOGIT, HdgeError
-from hdge.study.runs import Run, of_methods
-from hdge.training.trainer import pick_device
+from hdge.study.roster import METHODS
+from hdge.study.runs import Run, first_seeds
+from hdge.study.settings import SamplingProtocol
 
-# The paper compares these two, and the rule asks for seeds; of the others one seed is sampled.
-ALL_SEEDS = ("jem", "hdge_jem")
-SAMPLED = ("cross_entropy", "hdge", "jem", "hdge_jem", "igebm", "igebm_conditional", "glow", "glow_conditional")
 CHAIN_BATCH = 256  # chains stepped together: their activations fit a GPU at WRN-28-10, and a CPU's caches gain no more
-
-
-@dataclass(frozen=True)
-class SamplingProtocol:
-    """How a network is sampled. The defaults are the paper's scale.
-
-    JEM, whose sampler the paper takes, draws its samples by 1,000 rounds of 40 steps for 64 of 10,000 chains: 256 steps
-    a chain on average. Its chains go on from the training's buffer, which no run keeps; here all start afresh, so that
-    networks trained without a sampler have the same start.
-
-    Args:
-        chains: of log q(x), from uniform noise; their ends are the samples that are scored.
-        per_class: chains of every class: of log q(x|y) from noise, and of log q(x) from test images.
-        steps: of every chain.
-        step_size: eta, in units of pixels in [-1, 1].
-        noise: sigma, likewise.
-        record_every: steps between two looks at a chain.
-        seed: of the chains.
-    """
-
-    chains: int = 10_000
-    per_class: int = 100
-    steps: int = 256
-    step_size: float = 1.0
-    noise: float = 0.01
-    record_every: int = 8
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.chains < 2 or self.per_class < 1:
-            raise HdgeError(f"chains is {self.chains} and per_class {self.per_class}; take at least 2 and 1.")
-        if self.steps < 1 or self.record_every < 1 or self.steps % self.record_every:
-            raise HdgeError(f"steps is {self.steps}; it must be a multiple of record_every, {self.record_every}.")
-
-
-# By profile. What limits the small ones is a CPU: a step of 64 chains takes some 7 ms at WRN-10-1 on 8 x 8 pixels
-# and 0.25 s at WRN-10-2 on 32 x 32. 128 steps are about what a chain of the digits' training buffer has behind it.
-PROTOCOLS = {
-    "smoke": SamplingProtocol(chains=16, per_class=2, steps=8, record_every=4),
-    "digits": SamplingProtocol(chains=320, per_class=6, steps=128),
-    "cifar10-reduced": SamplingProtocol(chains=200, per_class=6, steps=128),
-}
 
 
 def sample_run(run: Run, protocol: SamplingProtocol, data_root: Path) -> dict[str, Tensor]:
@@ -86,20 +42,20 @@ def sample_run(run: Run, protocol: SamplingProtocol, data_root: Path) -> dict[st
         argmax f(x) is another than at the start.
 
     Raises:
-        HdgeError: a kept run without such samples, which has no weights to draw them.
+        HdgeError: an archived run without such samples, which has no weights to draw them.
     """
 
     def measure() -> dict[str, Tensor]:
         device = pick_device()
         test = load_splits(run.config.dataset, data_root).test
         model = load_network(run, tuple(test.images.shape[1:])).to(device)
-        classes = 1 if run.config.method in ONE_LOGIT else len(test.classes)
+        classes = len(test.classes) if run.classifies else 1
         images, image_labels = first_of_each_class(test, protocol.per_class)
         labels = torch.arange(classes, device=device).repeat_interleave(protocol.per_class)
         if isinstance(model, Glow):
             results = sample_flow(model, labels, protocol)
         else:
-            results = sample_chains(model, images.to(device), labels, protocol, f"{run.method} seed {run.seed}")
+            results = sample_chains(model, images.to(device), labels, protocol, f"{run.row} seed {run.seed}")
         return {name: value.cpu() for name, value in results.items()} | {"images": images, "image_labels": image_labels}
 
     return run.folder.measured("samples", asdict(protocol), measure)
@@ -227,11 +183,5 @@ def logits_of(model: nn.Module, images: UInt8[Tensor, "n channels height width"]
 
 def to_be_sampled(runs: Sequence[Run]) -> list[Run]:
     """Of the methods that are sampled, all runs of those that the paper compares and the first seed's of the others."""
-    own = of_methods(runs, SAMPLED)
-    return [run for run in own if run.method in ALL_SEEDS or run in first_seeds(own)]
-
-
-def first_seeds(runs: Sequence[Run]) -> list[Run]:
-    """One run a method, that of its lowest seed."""
-    lowest = {run.method: run for run in sorted(runs, key=lambda run: run.seed, reverse=True)}
-    return [run for run in runs if run is lowest[run.method]]
+    own = [run for run in runs if run.row in METHODS and METHODS[run.row].sampled != "none"]
+    return [run for run in own if METHODS[run.row].sampled == "all" or run in first_seeds(own)]

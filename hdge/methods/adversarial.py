@@ -1,12 +1,14 @@
-"""Projected gradient descent, by foolbox: what adversarial training trains on, and what notebook 06 attacks with."""
+"""Projected gradient descent, by foolbox, and the training that meets it at every step."""
 
 import warnings
-from typing import Literal
 
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-AttackNorm = Literal["l2", "linf"]
+from hdge.methods.base import Method, Step, View
+from hdge.methods.sgld import frozen
+from hdge.study.settings import AttackNorm
 
 
 def pgd(
@@ -43,3 +45,19 @@ def pgd(
     attack = getattr(foolbox.attacks, f"{name}ProjectedGradientDescentAttack")(rel_stepsize=2.5 / steps, steps=steps)
     target = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
     return attack.run(target, images, foolbox.criteria.Misclassification(labels), epsilon=radius).detach()
+
+
+class Adversarial(Method):
+    """Cross-entropy on the worst image that projected gradient descent finds in a ball (Madry et al. 2017).
+
+    The ball is measured in pixels in [0, 1]; see :func:`pgd`.
+    """
+
+    def forward(self, model: nn.Module, view: View, labels: Tensor) -> Step:
+        logits = model(self.attacked(model, view().clamp(0, 1), labels)).float()
+        return Step(F.cross_entropy(logits, labels), logits, {})
+
+    def attacked(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        norm: AttackNorm = "l2" if self.config.method == "adversarial_l2" else "linf"
+        with frozen(model):
+            return pgd(model, images, labels, norm, self.config.attack.radius, self.config.attack.steps)

@@ -61,11 +61,11 @@ class TwoViews(Method):
         self.stage = 0
         self.stages = (
             Stage("features", config.epochs, config.learning_rate, classifies=False),
-            Stage(second, config.head_epochs, config.head_learning_rate),
+            Stage(second, config.views.head_epochs, config.views.head_learning_rate),
         )
         features = model.get_parameter("head.weight").shape[1]
         self.projection = nn.Sequential(
-            nn.Linear(features, features), nn.ReLU(), nn.Linear(features, config.projection_size)
+            nn.Linear(features, features), nn.ReLU(), nn.Linear(features, config.views.projection_size)
         )
 
     def projected(self, model: Any, view: View) -> tuple[Tensor, Tensor]:
@@ -75,8 +75,8 @@ class TwoViews(Method):
 
     def contrastive(self, projections: Tensor, labels: Tensor) -> Tensor:
         if self.config.method == "supcon":
-            return supervised_contrastive_loss(projections, labels, self.config.temperature)
-        return simclr_loss(projections, self.config.temperature)
+            return supervised_contrastive_loss(projections, labels, self.config.views.temperature)
+        return simclr_loss(projections, self.config.views.temperature)
 
 
 class ContrastivePretraining(TwoViews):
@@ -123,6 +123,6 @@ class JointLoss(TwoViews):
         if self.stage == 0:
             return Step(contrastive, features.new_zeros(len(labels), 1), {"contrastive": contrastive})
         logits = model.head(features)
-        loss = F.cross_entropy(logits, labels.repeat(2), label_smoothing=self.config.label_smoothing)
+        loss = F.cross_entropy(logits, labels.repeat(2), label_smoothing=self.config.views.label_smoothing)
         terms = {"discriminative": loss, "contrastive": contrastive}
         return Step(loss + contrastive, logits[: len(labels)], terms)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hdge.core.readings import log_q_x, of_label
 from hdge.methods.base import Method, Step, View
-from hdge.study.config import HdgeError
+from hdge.study.errors import HdgeError
 
 LEVELS = 256  # of a pixel
 
@@ -40,7 +40,7 @@ class Glow(nn.Module):
         super().__init__()
         channels, height, side = shape
         if height % 2**levels or side % 2**levels:
-            raise HdgeError(f"flow_levels is {levels}; images of {height} x {side} cannot be halved so often.")
+            raise HdgeError(f"flow.levels is {levels}; images of {height} x {side} cannot be halved so often.")
         bases, flows, merges = [], [], []
         for level in range(levels):
             inner = channels * 2 ** (levels + 1 - level)

@@ -1,11 +1,13 @@
-"""The network of the study: a wide residual network as JEM trains it, with input scaling inside."""
+"""The networks of the study, with input scaling inside: a wide residual network as JEM trains it, and ResNet-50."""
+
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
-from hdge.study.config import ONE_LOGIT, Initialization, Norm, TrainConfig
+Norm = Literal["none", "batch"]
+Initialization = Literal["pytorch", "zero_residual"]
 
 LEAK = 0.2  # negative slope of every rectifier, as in JEM and IGEBM
 
@@ -144,22 +146,3 @@ class ResNet50(nn.Module):
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         """Logits f(x), shape (B, C), of images in [0, 1]."""
         return self.head(self.features(images))
-
-
-def build_network(config: TrainConfig, num_classes: int, shape: tuple[int, ...]) -> nn.Module:
-    """The network that a config trains, from images of a shape (channels, height, width) to logits."""
-    from hdge.methods.flows import Glow
-
-    logits = 1 if config.method in ONE_LOGIT else num_classes
-    if config.method in ("glow", "glow_conditional"):
-        return Glow(shape, logits, config.flow_levels, config.flow_depth, config.flow_width)
-    if config.network == "resnet50":
-        return ResNet50(num_classes, shape[0])
-    model = WideResNet(
-        config.depth, config.width, logits, shape[0], config.norm, config.dropout, config.initialization
-    )  # fmt: skip
-    if config.method in ("igebm", "igebm_conditional"):
-        for module in list(model.modules()):
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                spectral_norm(module)
-    return model

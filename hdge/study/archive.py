@@ -1,8 +1,8 @@
-"""Kept runs: what a profile's notebooks need of its runs, small enough for the repository.
+"""The archive: what a profile's notebooks need of its runs, small enough for the repository.
 
 ``python -m hdge.study.archive cifar10-reduced`` copies a profile's finished runs from
-``papermill_runs/<profile>/runs`` to ``papermill_runs/<profile>/kept``, without weights and with logits in half precision (11 bits). The DAG takes a kept run
-for the run itself as long as the profile asks for the same settings.
+``papermill_runs/<profile>/runs`` to ``papermill_runs/<profile>/archive``, without weights and with logits in half
+precision (11 bits). The DAG takes an archived run for the run itself if the profile asks for the same settings.
 """
 
 import sys
@@ -10,23 +10,24 @@ from pathlib import Path
 
 import safetensors.torch
 
-from hdge.study.config import HdgeError
-from hdge.study.profiles import Profile, load_profile
-from hdge.study.runs import Run, RunFolder, atomic_write, finished_runs
+from hdge.study.errors import HdgeError
+from hdge.study.profiles import archived_folder
+from hdge.study.runs import Run, RunFolder, atomic_write
+from hdge.study.study import Study
 
-WITH_TRAINING_IMAGES = ("hdge",)  # notebook 07 draws queues from the logits of these runs' training images
+WITH_TRAINING_IMAGES = ("hdge",)  # notebook 07 draws queues from the logits of these rows' training images
 
 
-def keep(run: Run, profile: Profile) -> RunFolder:
+def archive(run: Run, profile: str) -> RunFolder:
     """Copy one run."""
-    kept = RunFolder.kept(profile.name, run.method, run.seed)
+    archived = RunFolder(archived_folder(profile, run.row, run.seed))
     record = run.folder.record()
     files = {
         "config.json": run.config.to_json().encode(),
         "history.csv": (run.folder.path / "history.csv").read_bytes(),
     }
     names = sorted(name for name in record["files"] if name.startswith("outputs/"))
-    if run.method in WITH_TRAINING_IMAGES:
+    if run.row in WITH_TRAINING_IMAGES:
         files["trajectory.safetensors"] = (run.folder.path / "trajectory.safetensors").read_bytes()
     else:
         names.remove("outputs/train.safetensors")
@@ -37,18 +38,19 @@ def keep(run: Run, profile: Profile) -> RunFolder:
             tensors["gradient_norms"] = outputs.gradient_norms.half()
         files[name] = safetensors.torch.save(tensors)
     for name, content in files.items():
-        atomic_write(kept.path / name, content)
+        atomic_write(archived.path / name, content)
     measured = sorted((run.folder.path / "measured").glob("*.safetensors"))
-    judged = any(path.name.startswith("judged-") for path in measured)
+    scored = any(path.name.startswith("critique-") for path in measured)
     for path in measured:
-        content = shown_samples(path) if judged and path.name == "samples.safetensors" else path.read_bytes()
-        atomic_write(kept.path / "measured" / path.name, content)
-    kept.finish({**record, "kept": "logits in float16, without weights", "weights": run.folder.weights_digest()})
-    return kept
+        content = shown_samples(path) if scored and path.name == "samples.safetensors" else path.read_bytes()
+        atomic_write(archived.path / "measured" / path.name, content)
+    how = "logits in float16, without weights"
+    archived.finish({**record, "archived": how, "weights": run.folder.weights_digest()})
+    return archived
 
 
 def shown_samples(path: Path) -> bytes:
-    """A file of samples without those that are only judged; all of them, where none is of a class and so shown."""
+    """A file of samples without those that are only scored; all of them, where none is of a class and so shown."""
     with safetensors.safe_open(path, "pt") as file:
         names = set(file.keys())
         left_out = {"samples", "logits"} if "class_samples" in names else set()
@@ -57,15 +59,12 @@ def shown_samples(path: Path) -> bytes:
 
 
 def main(names: list[str]) -> int:
-    """Keep every finished run of the profiles named."""
+    """Archive every finished run of the profiles named."""
     try:
         for name in names:
-            profile = load_profile(name)
-            runs, missing = finished_runs(profile, kept=False)
+            runs, missing = Study(name).runs(archived=False)
             for run in runs:
-                if run.config.method.startswith("glow"):
-                    raise HdgeError(f"{run.method} has densities of thousands of nats, which float16 cannot hold.")
-                folder = keep(run, profile)
+                folder = archive(run, name)
                 size = sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
                 print(f"{folder.path.name}: {size / 1e6:.2f} MB")
             print(*missing, sep="\n")

@@ -1,63 +1,11 @@
-"""Running notebooks by papermill, strictly, and knowing which modules a notebook depends on."""
+"""Running notebooks by papermill, strictly."""
 
-import ast
-import json
 import logging
 import sys
 from pathlib import Path
 from typing import Any
 
-from hdge.study.config import HOME, HdgeError, refuse_unknown
-
-
-def imported_modules(source: Path) -> list[Path]:
-    """Every file of this package that a notebook or module runs: its imports, theirs, and the module itself.
-
-    This is what the DAG lists as a notebook's inputs, so that an edit reruns the notebooks that use it, and
-    only those.
-    """
-    found = {source} if source.suffix == ".py" else set()
-    pending = [source]
-    while pending:
-        for module in _direct_imports(pending.pop()):
-            if module not in found:
-                found.add(module)
-                pending.append(module)
-    return sorted(found)
-
-
-def _direct_imports(source: Path) -> list[Path]:
-    """Files named by ``import hdge.x``, ``from hdge.x import y`` and ``from hdge import x``; not the package itself,
-    whose ``__init__`` files only pass names on.
-    """
-    files = []
-    for node in (node for text in _code(source) for node in ast.walk(_parse(text))):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            path = HOME / Path(*name.split(".")).with_suffix(".py")
-            if name.startswith("hdge.") and path.exists():
-                files.append(path)
-    return files
-
-
-def _code(source: Path) -> list[str]:
-    """A module's text, or the code cells of a notebook."""
-    if source.suffix == ".py":
-        return [source.read_text()]
-    cells = json.loads(source.read_text())["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-
-
-def _parse(text: str) -> ast.AST:
-    """A cell with magics, or with an error, is no Python and imports nothing: running it will tell what it is."""
-    try:
-        return ast.parse(text)
-    except SyntaxError:
-        return ast.Module([], [])
+from hdge.study.errors import HdgeError, refuse_unknown
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:

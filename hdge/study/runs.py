@@ -2,7 +2,7 @@
 
 ::
 
-    <root>/papermill_runs/<profile>/runs/<method>-seed<seed>/
+    <root>/papermill_runs/<profile>/runs/<row>-seed<seed>/
         config.json            the TrainConfig
         state.pt               full state of a run under way; gone when it has ended
         history.csv            one row an epoch
@@ -10,7 +10,7 @@
         outputs/<set>.safetensors   logits (N, C) float32 and labels (N,) int64 of each evaluation set; of test
                                     images the gradient norms (N,) of log q(x) as well
         trajectory.safetensors      logits (epochs, N, C) float16 of the validation images after every epoch
-        measured/<name>.safetensors what notebooks 05 and 06 measured on the network: samples, attacks
+        measured/<name>.safetensors what notebooks measured on the network: samples, attacks, post-hoc scores
         record.json            written last: config, data, cost, versions, and the SHA-256 of every other file
 
 Nothing here can run code when it is read: safetensors, JSON, CSV, and a state loaded with ``weights_only=True``.
@@ -22,7 +22,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hdge.study.config import HOME, ONE_LOGIT, HdgeError, TrainConfig
-from hdge.study.profiles import Profile, kept_folder
+from hdge.study.config import HOME, TrainConfig
+from hdge.study.dependencies import code_digest, imported_modules
+from hdge.study.errors import HdgeError
+from hdge.study.roster import METHODS
 
 
 def project_root(root: str | Path) -> Path:
@@ -67,6 +69,11 @@ def atomic_write(path: Path, content: bytes) -> None:
         ) from None
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Outputs:
     """The waist of the study: logits (N, C), float32, and labels (N,) of one run on one evaluation set.
@@ -86,14 +93,9 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def of(cls, profile: str, method: str, seed: int, root: str | Path = "") -> "RunFolder":
+    def of(cls, profile: str, row: str, seed: int, root: str | Path = "") -> "RunFolder":
         """The folder of a profile's run."""
-        return cls(project_root(root) / "papermill_runs" / profile / "runs" / f"{method}-seed{seed}")
-
-    @classmethod
-    def kept(cls, profile: str, method: str, seed: int) -> "RunFolder":
-        """The folder of a run that the repository keeps; see :mod:`hdge.study.archive`."""
-        return cls(kept_folder(profile, method, seed))
+        return cls(project_root(root) / "papermill_runs" / profile / "runs" / f"{row}-seed{seed}")
 
     def write_config(self, config: TrainConfig) -> None:
         atomic_write(self.path / "config.json", config.to_json().encode())
@@ -140,43 +142,54 @@ class RunFolder:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != self.record()["files"].get(f"outputs/{path.name}"):
             raise HdgeError(f"{path} does not match its record.json; delete the run folder and train again.")
-        tensors = safetensors.torch.load(content)  # in half precision where the run is a kept one
+        tensors = safetensors.torch.load(content)  # in half precision where the run is an archived one
         norms = tensors.get("gradient_norms")
         return Outputs(tensors["logits"].float(), tensors["labels"].long(), None if norms is None else norms.float())
 
     def weights_digest(self) -> str:
-        """Fingerprint of the trained weights; of a kept run, of those it had."""
+        """Fingerprint of the trained weights; of an archived run, of those it had."""
         record = self.record()
         return record.get("weights") or record["files"].get("weights.safetensors", "")
 
+    def measured_path(self, name: str) -> Path:
+        return self.path / "measured" / f"{name}.safetensors"
+
     def measured(
-        self, name: str, protocol: Mapping[str, Any], measure: Callable[[], Mapping[str, Tensor]]
+        self,
+        name: str,
+        protocol: Mapping[str, Any],
+        measure: Callable[[], Mapping[str, Tensor]],
+        read: Iterable[Path] = (),
     ) -> dict[str, Tensor]:
         """What was measured on the trained network by a protocol, from ``measured/<name>.safetensors`` or anew.
 
-        It is measured anew if weights or protocol are others than the file's, or, but for a kept run, the module that
-        measures has been edited since.
+        It is measured anew if the protocol or the weights are others than the file's. But for an archived run, it is
+        also measured anew if the code that measures has been edited since, in any module that it imports, or if a
+        file that it read has changed.
 
         Args:
             name: of the file.
             protocol: everything that determines the outcome besides the weights: plain values.
             measure: gives tensors by name.
+            read: files that the measurement reads besides the weights.
 
         Raises:
-            HdgeError: a kept run, which has no weights, and no such measurement.
+            HdgeError: an archived run, which has no weights, and no such measurement.
         """
-        path, kept = self.path / "measured" / f"{name}.safetensors", "kept" in self.record()
+        path, archived = self.measured_path(name), "archived" in self.record()
         asked = {"protocol": json.loads(json.dumps(dict(protocol))), "weights": self.weights_digest()}
-        code = hashlib.sha256(Path(inspect.getfile(measure)).read_bytes()).hexdigest()
+        if not archived:
+            asked["code"] = code_digest(imported_modules(Path(inspect.getfile(measure))))
+            asked["read"] = [file_digest(file) for file in read]
         if path.exists():
             with safetensors.safe_open(path, "pt") as file:
                 stored = json.loads(file.metadata()["measured"])
-            if asked.items() <= stored.items() and (kept or stored["code"] == code):
+            if asked.items() <= stored.items():
                 return safetensors.torch.load_file(path)
-        if kept:
+        if archived:
             raise HdgeError(f"{self.path} has no weights, and no {name} by this protocol; train the run to measure it.")
         tensors = {key: tensor.contiguous() for key, tensor in measure().items()}
-        metadata = {"measured": json.dumps({**asked, "code": code}, sort_keys=True)}
+        metadata = {"measured": json.dumps(asked, sort_keys=True)}
         atomic_write(path, safetensors.torch.save(tensors, metadata))
         return tensors
 
@@ -194,11 +207,7 @@ class RunFolder:
     def finish(self, record: dict[str, Any]) -> None:
         """Write the record over everything that is there, then drop the state: the run has ended."""
         files = sorted(p for p in self.path.rglob("*") if p.suffix in (".csv", ".safetensors", ".json"))
-        digests = {
-            str(p.relative_to(self.path)): hashlib.sha256(p.read_bytes()).hexdigest()
-            for p in files
-            if p.name != "record.json"
-        }
+        digests = {str(p.relative_to(self.path)): file_digest(p) for p in files if p.name != "record.json"}
         text = json.dumps({**record, "files": digests}, indent=1)
         atomic_write(self.path / "record.json", text.encode())
         (self.path / "state.pt").unlink(missing_ok=True)
@@ -213,12 +222,17 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run of a profile, as the evaluation notebooks see it: its method is the name of its row."""
+    """A finished run of a profile, as the evaluation notebooks see it: its row, seed, folder and config."""
 
-    method: str
+    row: str
     seed: int
     folder: RunFolder
     config: TrainConfig
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its logits tell classes apart; a single logit models images alone."""
+        return METHODS[self.config.method].logits == "classes"
 
     def stored_sets(self) -> list[str]:
         """The out-of-distribution sets whose outputs are there: all that the config names, unless a file was lost."""
@@ -226,51 +240,17 @@ class Run:
         return [name for name in self.config.evaluation_sets if (outputs / f"{name}.safetensors").exists()]
 
 
-def finished_runs(
-    profile: Profile, root: str | Path = "", kept: bool = True, variants: bool = False
-) -> tuple[list[Run], list[str]]:
-    """A profile's finished runs, and one sentence for each run or set of one that is missing or was trained otherwise.
-
-    Args:
-        profile: which runs.
-        root: holds papermill_runs/.
-        kept: whether a run that the repository keeps stands in for one that is not there.
-        variants: whether runs of the profile's variants are wanted, too.
-    """
-    runs, missing = [], []
-    for method, seed in profile.runs(variants):
-        own_choice = (profile.methods | profile.variants)[method].get("optional")
-        folder, config = RunFolder.of(profile.name, method, seed, root), profile.config(method, seed)
-        if kept and not folder.holds(config) and profile.kept_record(method, seed):
-            folder = RunFolder.kept(profile.name, method, seed)
-        if folder.holds(config):
-            record = folder.record()
-            if record.get("outcome", "finished") == "finished":
-                run = Run(method, seed, folder, config)
-                runs.append(run)
-                lost = sorted(set(config.evaluation_sets).difference(run.stored_sets()))
-                remedy = f"delete {folder.path} to have the run trained anew"
-                missing += [f"{method}, seed {seed}: no outputs for {name}; {remedy}." for name in lost]
-            else:
-                restarts = len(record["rollbacks"])
-                missing.append(
-                    f"{method}, seed {seed}: diverged for good after {restarts} restarts; not in the tables."
-                )
-        elif (folder.path / "record.json").exists():
-            missing.append(f"{method}, seed {seed}: trained with other settings than the profile's.")
-        else:
-            how = f"; `hdge reproduce {profile.name} --only {method}` trains it" if own_choice else ""
-            missing.append(f"{method}, seed {seed}: no finished run{how}.")
-    if not runs:
-        raise HdgeError(f"profile {profile.name!r} has no finished run yet; run `hdge reproduce {profile.name}`.")
-    return runs, missing
-
-
 def classifiers(runs: Sequence[Run]) -> list[Run]:
-    """The runs whose logits tell classes apart; those of a single logit model images alone."""
-    return [run for run in runs if run.config.method not in ONE_LOGIT]
+    """The runs whose logits tell classes apart."""
+    return [run for run in runs if run.classifies]
 
 
-def of_methods(runs: Sequence[Run], methods: Sequence[str]) -> list[Run]:
-    """The runs of some methods, for pictures that have no room for all."""
-    return [run for run in runs if run.method in methods]
+def of_rows(runs: Sequence[Run], rows: Sequence[str]) -> list[Run]:
+    """The runs of some rows, for pictures that have no room for all."""
+    return [run for run in runs if run.row in rows]
+
+
+def first_seeds(runs: Sequence[Run]) -> list[Run]:
+    """One run a row, that of its lowest seed."""
+    lowest = {run.row: run for run in sorted(runs, key=lambda run: run.seed, reverse=True)}
+    return [run for run in runs if run is lowest[run.row]]

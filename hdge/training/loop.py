@@ -4,6 +4,7 @@ Under ``torchrun`` the same loop trains on several ranks: a batch is dealt out a
 DistributedDataParallel, every rank has its own generators and its own part of the queue, and rank 0 alone writes.
 """
 
+import copy
 import json
 import platform
 import resource
@@ -17,17 +18,18 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
-from hdge.core.distributed import word_of_first_rank
 from hdge.data.splits import Splits, load_evaluation_set, load_splits
-from hdge.measure.network import evaluate, gradient_norms
+from hdge.measure.network import evaluate, gradient_norms, pick_device
 from hdge.study.config import TrainConfig
+from hdge.study.roster import has_chains
 from hdge.study.runs import Outputs, RunFolder
-from hdge.training.divergence import Guard
-from hdge.training.trainer import Trainer, pick_device
+from hdge.training.ranks import word_of_first_rank
+from hdge.training.trainer import DivergedError, Trainer, operations_per_image
 
 # Steps between two occasions at which several ranks ask each other whether to save: often enough for any interval of
 # seconds, rare enough to cost nothing.
 ASK_EVERY = 16
+KEEP_EVERY = 50  # steps between two states that a diverging run can fall back to; they are kept in memory
 
 
 def train(
@@ -63,6 +65,7 @@ def train(
     splits = load_splits(config.dataset, data_root)
     sets = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     sets |= {name: load_evaluation_set(name, data_root, splits.test) for name in config.evaluation_sets}
+    operations = operations_per_image(config, splits, device)
     trainer = Trainer(config, splits, device, group)
     if trainer.rank == 0:
         folder.write_config(config)
@@ -76,6 +79,7 @@ def train(
     outcome = "diverged" if diverged else "finished"
     # Before anything is evaluated: what that costs is none of training's cost.
     record = _record(trainer, splits, {name: len(part) for name, part in sets.items()}, outcome)
+    record["cost"]["operations_per_image"] = operations
     folder.write_history(pd.DataFrame(trainer.history))
     folder.write_trajectory(trainer.trajectory)
     folder.write_weights(trainer.model.state_dict(), config)
@@ -86,6 +90,51 @@ def train(
         folder.write_outputs(name, Outputs(logits, part.labels, norms))
     folder.finish(record)
     return folder
+
+
+class Guard:
+    """Takes a trainer's steps, and takes them back where they diverge.
+
+    Energy-based training by sampling diverges now and then; in the released code of JEM it stops there and is restarted
+    by hand. Here one rule holds for every run, and how often it was needed is part of the run's record.
+
+    The state fallen back to is the last but one, between 50 and 100 steps old: the last may have been on its way down
+    already. Weights, optimiser, order and augmentation are as they were; the chains draw other random numbers.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.watches = has_chains(trainer.config.method)
+        self.kept: list[dict[str, Any]] = []
+        self.gave_up = False
+
+    def step(self) -> str:
+        """One step; a sentence if it diverged, else nothing. After too many restarts, ``gave_up`` is set."""
+        trainer = self.trainer
+        if not self.watches:
+            trainer.train_step()
+            return ""
+        if not self.kept or trainer.step % KEEP_EVERY == 0:
+            self.kept = [*self.kept[-1:], copy.deepcopy(trainer.state_dict())]
+        try:
+            trainer.train_step()
+        except DivergedError as error:
+            return self._fall_back(error)
+        return ""
+
+    def _fall_back(self, error: DivergedError) -> str:
+        trainer, rollbacks = self.trainer, self.trainer.rollbacks
+        failed = trainer.step
+        trainer.load_state_dict(copy.deepcopy(self.kept[0]))
+        self.kept = self.kept[:1]
+        if len(rollbacks) >= trainer.config.sgld.restarts:
+            trainer.rollbacks, self.gave_up = rollbacks, True
+            return (
+                f"{error} That was once too often: the run ends as diverged, with the weights of step {trainer.step}."
+            )
+        trainer.rollbacks = [*rollbacks, {"step": failed, "back_to": trainer.step}]
+        trainer.method.reseed(len(trainer.rollbacks))
+        return f"{error} Back to step {trainer.step}, with other chains."
 
 
 def _run_to_the_end(trainer: Trainer, folder: RunFolder, checkpoint_seconds: float, progress: bool) -> bool:

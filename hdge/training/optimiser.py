@@ -1,14 +1,47 @@
-"""Layer-wise adaptive rate scaling, for JointLoss: PyTorch has no such optimiser."""
+"""Optimisers and their learning rates."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hdge.methods.base import Stage
+from hdge.study.config import TrainConfig
+
+
+def learning_rate(config: TrainConfig, stage: Stage, step: int, steps_per_epoch: int) -> float:
+    r"""Learning rate of an optimiser step of a stage, counted from 0.
+
+    .. math:: \eta_s = \eta \cdot \min(1, \tfrac{s+1}{w}) \cdot
+              \begin{cases} d^{\,|\{m : m \le s / n\}|} & \text{steps} \\
+              \tfrac12 (1 + \cos(\pi \tfrac{s}{S})) & \text{one cycle} \end{cases}
+
+    with w warm-up steps, decay d at epochs m, n steps an epoch and S in all.
+
+    Source: JEM's protocol for "steps" (paper, section 5.1; Table 2's recipe differs in its constants alone).
+    """
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if config.schedule == "one_cycle":
+        total = steps_per_epoch * stage.epochs
+        return stage.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / total))
+    passed = sum(step >= milestone * steps_per_epoch for milestone in config.milestones)
+    return stage.learning_rate * warmup * config.decay**passed
+
+
+def build_optimizer(config: TrainConfig, parameters: list[torch.nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    """The optimiser that a config names."""
+    decay = config.weight_decay
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, rate, betas=(0.9, 0.999), weight_decay=decay, fused=True)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
+    return Lars(parameters, rate, momentum=0.9, weight_decay=decay)
+
 
 class Lars(torch.optim.Optimizer):
-    r"""Stochastic gradient descent whose every layer moves in proportion to its weights.
+    r"""Layer-wise adaptive rate scaling: every layer moves in proportion to its weights. PyTorch has none.
 
     .. math:: m \leftarrow \mu m + \eta \, \lambda (g + \beta w), \qquad w \leftarrow w - m, \qquad
               \lambda = \kappa \frac{\|w\|}{\|g\| + \beta \|w\|}

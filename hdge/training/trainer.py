@@ -1,26 +1,27 @@
 """One run under way: the loop's state, one step of it, and what is measured at the end of an epoch."""
 
 import math
+import warnings
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.flop_counter import FlopCounterMode
 
-from hdge.core.distributed import gather_states, rank_of, sum_over_ranks
+from hdge.core.distributed import rank_of, sum_over_ranks
 from hdge.core.readings import log_q_y_given_x, of_label, prediction
-from hdge.data.splits import MIRROR_CHANGES_IMAGE, Splits, augment, augment_strongly
+from hdge.data.augment import augment, augment_strongly
+from hdge.data.splits import MIRROR_CHANGES_IMAGE, Splits
 from hdge.measure.network import evaluate
-from hdge.methods.base import STREAMS, Method, Stage, Step, View, build_method
-from hdge.methods.networks import build_network
-from hdge.study.config import ONE_LOGIT, SAMPLING, HdgeError, TrainConfig
-from hdge.training.optimiser import Lars
-
-
-def pick_device() -> torch.device:
-    """A CUDA device where there is one, the current one if there are several, else the processor."""
-    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+from hdge.methods.base import STREAMS, Method, Step, View
+from hdge.methods.build import build_method, build_network
+from hdge.study.config import TrainConfig
+from hdge.study.errors import HdgeError
+from hdge.study.roster import METHODS, has_chains
+from hdge.training.optimiser import build_optimizer, learning_rate
+from hdge.training.ranks import gather_states
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -36,25 +37,6 @@ def has_bfloat16(device: torch.device) -> bool:
 
 class DivergedError(HdgeError):
     """A step whose loss, energies or logits are beyond all bounds; it has changed nothing yet."""
-
-
-def learning_rate(config: TrainConfig, stage: Stage, step: int, steps_per_epoch: int) -> float:
-    r"""Learning rate of an optimiser step of a stage, counted from 0.
-
-    .. math:: \eta_s = \eta \cdot \min(1, \tfrac{s+1}{w}) \cdot
-              \begin{cases} d^{\,|\{m : m \le s / n\}|} & \text{steps} \\
-              \tfrac12 (1 + \cos(\pi \tfrac{s}{S})) & \text{one cycle} \end{cases}
-
-    with w warm-up steps, decay d at epochs m, n steps an epoch and S in all.
-
-    Source: JEM's protocol for "steps" (paper, section 5.1; Table 2's recipe differs in its constants alone).
-    """
-    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    if config.schedule == "one_cycle":
-        total = steps_per_epoch * stage.epochs
-        return stage.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / total))
-    passed = sum(step >= milestone * steps_per_epoch for milestone in config.milestones)
-    return stage.learning_rate * warmup * config.decay**passed
 
 
 class Objective(nn.Module):
@@ -96,6 +78,7 @@ class Trainer:
         full, rest = divmod(len(self.train_set), config.batch_size)
         # A last batch with fewer images than ranks would leave a rank with nothing to do; it is not used.
         self.steps_per_epoch = full + (rest >= self.ranks)
+        self.classifies = METHODS[config.method].logits == "classes"
         self.total_steps = self.steps_per_epoch * sum(stage.epochs for stage in self.method.stages)
         self.step, self.seconds = 0, 0.0
         self._enter(0)
@@ -115,17 +98,8 @@ class Trainer:
         if self.group is not None:
             # Buffers are a rank's own: its part of the queue, its chains.
             self.objective = DistributedDataParallel(self.objective, process_group=self.group, broadcast_buffers=False)
-        rate, decay = self.method.stages[stage].learning_rate, self.config.weight_decay
         parameters = [p for p in (*self.model.parameters(), *self.method.parameters()) if p.requires_grad]
-        self.optimizer: torch.optim.Optimizer
-        if self.config.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(parameters, rate, betas=(0.9, 0.999), weight_decay=decay, fused=True)
-        elif self.config.optimizer == "sgd":
-            self.optimizer = torch.optim.SGD(
-                parameters, rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True
-            )
-        else:
-            self.optimizer = Lars(parameters, rate, momentum=0.9, weight_decay=decay)
+        self.optimizer = build_optimizer(self.config, parameters, self.method.stages[stage].learning_rate)
 
     def _place(self) -> tuple[int, int]:
         """The stage that the next step belongs to, and the first step of that stage."""
@@ -148,6 +122,12 @@ class Trainer:
 
     def train_step(self) -> None:
         """One optimiser step, and at the end of an epoch its row of history."""
+        rate = self.update()
+        if self.step % self.steps_per_epoch == 0:
+            self._end_epoch(rate)
+
+    def update(self) -> float:
+        """One optimiser step; returns its learning rate."""
         stage, first = self._place()
         if stage != self.stage:
             self._enter(stage)
@@ -172,14 +152,13 @@ class Trainer:
         self.optimizer.step()
         self.method.after_step(logits)
         recorded = {"loss": loss, **terms, "images": torch.ones(())}
-        if self.method.stages[stage].classifies and self.config.method not in ONE_LOGIT:
+        if self.method.stages[stage].classifies and self.classifies:
             recorded["train_accuracy"] = (prediction(logits) == labels).double().mean()
         for name, value in recorded.items():
             # Sums stay on the device, so that no step waits for a number that only the progress bar wants.
             self.totals[name] = self.totals.get(name, 0) + value.detach().double().to(self.device) * len(chosen)
         self.step += 1
-        if place + 1 == self.steps_per_epoch:
-            self._end_epoch(rate)
+        return rate
 
     def _view(self, pixels: Tensor) -> Tensor:
         """The batch's images, augmented anew."""
@@ -195,16 +174,16 @@ class Trainer:
 
     def _refuse_divergence(self, loss: Tensor, terms: dict[str, Tensor]) -> None:
         """Stop before a step is taken from energies that have run away; only samplers are looked at every step."""
-        if self.config.method not in SAMPLING:
+        if not has_chains(self.config.method):
             return
         gap = terms["energy_gap"].detach()
-        bad = ~(loss.detach().isfinite() & (gap.abs() <= self.config.energy_gap))
+        bad = ~(loss.detach().isfinite() & (gap.abs() <= self.config.sgld.energy_gap))
         flag = bad.double()
         sum_over_ranks([flag], self.group)
         if flag:
             raise DivergedError(
                 f"step {self.step}: the loss is {loss.item():.4g} and the energy gap {gap.item():.4g}; they must be "
-                f"finite and the gap within {self.config.energy_gap:g}."
+                f"finite and the gap within {self.config.sgld.energy_gap:g}."
             )
 
     def means(self) -> dict[str, float]:
@@ -226,7 +205,7 @@ class Trainer:
                 f"the loss is {row['loss']} after epoch {row['epoch']}; "
                 f"lower learning_rate (now {self.config.learning_rate})."
             )
-        if len(self.validation_set) and self.rank == 0 and stage.classifies and self.config.method not in ONE_LOGIT:
+        if len(self.validation_set) and self.rank == 0 and stage.classifies and self.classifies:
             logits = evaluate(self.model, self.validation_set.images, self.config.noise)
             labels = self.validation_set.labels.cpu()
             row["validation_nll"] = -of_label(log_q_y_given_x(logits), labels).mean().item()
@@ -279,3 +258,22 @@ class Trainer:
         if own["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(own["random_cuda"], self.device)
         self.totals = {name: total.to(self.device) for name, total in own["totals"].items()}
+
+
+def operations_per_image(config: TrainConfig, splits: Splits, device: torch.device) -> float:
+    """Floating-point operations of training an image once, counted over a whole step of every stage.
+
+    They are those of matrix products and convolutions, forward and backward, on the same images as the run's; the same
+    on every machine. Stages count by their epochs. The run's own trainer is not touched.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the queue's length, which the run itself warns of
+        trainer = Trainer(config, splits, device)
+    total, epochs = 0.0, 0
+    for stage in trainer.method.stages:
+        trainer.step = trainer.steps_per_epoch * epochs
+        with FlopCounterMode(display=False) as counter:
+            trainer.update()
+        total += stage.epochs * counter.get_total_flops() / min(config.batch_size, len(splits.train))
+        epochs += stage.epochs
+    return total / epochs

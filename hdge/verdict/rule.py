@@ -1,29 +1,37 @@
-"""The paper's numbers, and the rule by which its claims are judged.
+"""The rule by which a comparison of two methods is judged.
 
-The rule was written before any number of this study was seen. A claim that one method is better than another is
+A claim that one method is better than another is
 
 * ``reproduced`` if the 95 % Student interval of the difference, seed by seed, lies wholly on the claimed side of 0,
 * ``not reproduced`` if it lies wholly on the other side,
 * ``inconclusive`` otherwise, and always below three seeds: one run cannot tell a method from the luck of a seed.
 
 A claim that two methods are alike is reproduced if the interval lies within a margin named in the claim, and not
-reproduced if it lies wholly beyond it. Claims of several comparisons are judged in :mod:`hdge.verdict.claims`. A verdict
-speaks of the scale it was measured at, which is named beside it, and of no other.
+reproduced if it lies wholly beyond it. A verdict speaks of the scale it was measured at, which is
+named beside it, and of no other.
+
+A claim of several comparisons, such as "outperforms all of the baselines", is
+
+* ``reproduced`` if every comparison is, each at 95 %: all must hold at once, so none needs a correction (an
+  intersection-union test); or as many as the claim says, if it says how many (a partial conjunction test);
+* ``not reproduced`` if more comparisons go the other way than the claim could spare, each at 5 % after Holm's
+  correction for the claim's comparisons;
+* ``inconclusive`` otherwise, and the reason says what is missing: seeds, methods, or a difference.
 """
 
 import math
-from importlib import resources
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from hdge.evaluators.intervals import differences, student_interval, student_p
+from hdge.evaluators.intervals import LEVEL, differences, holm, partial_conjunction, student_interval, student_p
+from hdge.verdict.claims import CHANCE, Better, Claim
 
 LEAST_SEEDS = 3
 # The columns whose interval over test images a table's "low" and "high" are.
 WITH_INTERVAL = ("accuracy", "auroc", "ece", "value")
 
-Better = Literal["higher", "lower", "alike"]
 Outcome = Literal["reproduced", "not reproduced", "inconclusive"]
 
 
@@ -32,17 +40,6 @@ class Verdict(NamedTuple):
 
     verdict: Outcome
     reason: str
-
-
-def reported() -> pd.DataFrame:
-    """The numbers of the paper's tables.
-
-    Returns:
-        Columns: table, task, model, dataset, metric, value, source. Values that the sources do not state are not
-        there.
-    """
-    with resources.files("hdge.verdict").joinpath("reported_results.csv").open() as file:
-        return pd.read_csv(file)
 
 
 def judge(low: float, high: float, seeds: int, better: Better, margin: float = 0.0) -> Verdict:
@@ -123,3 +120,65 @@ def _over_images(paired: pd.DataFrame, value: str, difference: float) -> dict[st
     halves = ((paired["high"] - paired["low"]) / 2).groupby(paired["method"])
     half = math.sqrt(sum(float(own.pow(2).sum(skipna=False)) / len(own) ** 2 for _, own in halves))
     return {"image_low": difference - half, "image_high": difference + half}
+
+
+def comparisons(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Every comparison of a claim: columns of :func:`compare`, with the claim's name and Holm's p.
+
+    Empty if the measure or the methods are not there.
+    """
+    table = tables.get(claim.table)
+    if table is None or claim.value not in table:
+        return pd.DataFrame()
+    for column, value in claim.only:
+        table = table[table[column].astype(str).str.startswith(value)]
+    keys = list(claim.keys) or ["all"]
+    table = table.assign(all="")
+    parts = []
+    for method, baseline in claim.pairs:
+        own = table
+        if baseline == CHANCE:
+            certain = dict.fromkeys((claim.value, "low", "high"), 0.5)
+            level = table[table["method"] == method].assign(method=CHANCE, **certain)
+            own = pd.concat([table, level])
+        own = own[own[claim.value].notna()]
+        parts.append(compare(own, claim.value, keys, claim.better, method, baseline, claim.margin))
+    found = [part for part in parts if not part.empty]
+    if not found:
+        return pd.DataFrame()
+    rows = pd.concat(found, ignore_index=True)
+    rows["within"] = ["; ".join(str(row[key]) for key in claim.keys) for _, row in rows.iterrows()]
+    judged = rows["seeds"] >= LEAST_SEEDS
+    rows["p_holm"] = float("nan")
+    rows.loc[judged, "p_holm"] = holm(rows.loc[judged, "p"].tolist())
+    counts = [column for column in ("n", "n_in", "n_out") if column in rows]
+    columns = ["baseline", "method", "within", "metric", "better", *counts, "seeds", "baseline_mean", "method_mean"]
+    columns += ["difference", "low", "high", "image_low", "image_high", "p", "p_holm", "verdict", "reason"]
+    return rows[columns].assign(claim=claim.name)
+
+
+def judge_claim(claim: Claim, rows: pd.DataFrame) -> Verdict:
+    """The rule for a claim, applied to its comparisons."""
+    if rows.empty:
+        return Verdict("inconclusive", "not measured at this scale")
+    there = set(zip(rows["method"], rows["baseline"], strict=True))
+    absent = sorted({name for pair in claim.pairs if pair not in there for name in pair[1:]})
+    if len(rows) == 1 and not absent:
+        return Verdict(rows["verdict"].iloc[0], rows["reason"].iloc[0])
+    needed = min(claim.least or len(rows), len(rows))
+    contrary = (rows["verdict"] == "not reproduced") & (rows["p_holm"] < 1 - LEVEL)
+    if contrary.sum() > len(rows) - needed:
+        return Verdict("not reproduced", f"{contrary.sum()} of {len(rows)} go the other way, Holm-corrected")
+    held, few = rows["verdict"] == "reproduced", rows["seeds"] < LEAST_SEEDS
+    p_values = rows["p"].where(held, 1.0) if claim.better != "alike" else (~held).astype(float)
+    if partial_conjunction(p_values.tolist(), needed) < 1 - LEVEL and not absent:
+        return Verdict("reproduced", f"{held.sum()} of {len(rows)} on the claimed side")
+    reasons = []
+    if few.any():
+        reasons.append(f"{few.sum()} of {len(rows)} rest on fewer than {LEAST_SEEDS} seeds")
+    if absent:
+        reasons.append(f"not measured here: {', '.join(absent)}")
+    undecided = ~held & ~few
+    if undecided.any():
+        reasons.append(f"{undecided.sum()} of {len(rows)} may be no difference")
+    return Verdict("inconclusive", "; ".join(reasons))

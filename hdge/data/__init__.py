@@ -1,0 +1,1 @@
+"""Image sets, their fixed splits, and augmentation."""

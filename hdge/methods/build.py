@@ -1,0 +1,81 @@
+"""The network and the method that a config names.
+
+The files of the methods are imported where one is built, so that a run loads and depends on the file of its method.
+"""
+
+import torch.distributed as dist
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from hdge.core.distributed import rank_of
+from hdge.methods.base import CrossEntropy, Method
+from hdge.methods.networks import ResNet50, WideResNet
+from hdge.study.config import TrainConfig
+from hdge.study.roster import METHODS
+
+
+def build_network(config: TrainConfig, num_classes: int, shape: tuple[int, ...]) -> nn.Module:
+    """The network that a config trains, from images of a shape (channels, height, width) to logits."""
+    logits = 1 if METHODS[config.method].logits == "one" else num_classes
+    if METHODS[config.method].module == "flows":
+        from hdge.methods.flows import Glow
+
+        return Glow(shape, logits, config.flow.levels, config.flow.depth, config.flow.width)
+    if config.network == "resnet50":
+        return ResNet50(num_classes, shape[0])
+    model = WideResNet(
+        config.depth, config.width, logits, shape[0], config.norm, config.dropout, config.initialization
+    )  # fmt: skip
+    if config.method in ("igebm", "igebm_conditional"):
+        for module in list(model.modules()):
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                spectral_norm(module)
+    return model
+
+
+def build_method(
+    config: TrainConfig,
+    model: nn.Module,
+    num_classes: int,
+    shape: tuple[int, ...],
+    training_images: int,
+    group: dist.ProcessGroup | None = None,
+) -> Method:
+    """The method that a config names, for a network and the shape and number of its training images."""
+    match config.method:
+        case "cross_entropy" | "cross_entropy_bn":
+            return CrossEntropy(config)
+        case "hdge" | "generative":
+            from hdge.methods.hdge import Hdge
+
+            return Hdge(config, num_classes, training_images, group)
+        case "hdge_batch":
+            from hdge.methods.hdge import HdgeBatch
+
+            return HdgeBatch(config, group)
+        case "jem" | "hdge_jem" | "igebm" | "igebm_conditional":
+            from hdge.methods.energy import Igebm, Jem, Sampler
+            from hdge.methods.hdge import Hdge
+
+            sampler = Sampler(config, num_classes, shape, rank_of(group)[0])
+            if config.method.startswith("igebm"):
+                return Igebm(config, sampler)
+            hybrid = Hdge(config, num_classes, training_images, group) if config.method == "hdge_jem" else None
+            return Jem(config, sampler, hybrid)
+        case "supcon" | "contrastive_pretraining":
+            from hdge.methods.contrastive import ContrastivePretraining
+
+            return ContrastivePretraining(config, model)
+        case "jointloss":
+            from hdge.methods.contrastive import JointLoss
+
+            return JointLoss(config, model)
+        case "glow" | "glow_conditional":
+            from hdge.methods.flows import Likelihood
+
+            return Likelihood(config)
+        case "adversarial_l2" | "adversarial_linf":
+            from hdge.methods.adversarial import Adversarial
+
+            return Adversarial(config)
+    raise ValueError(f"method {config.method!r} stands in the roster, but build_method does not build it.")

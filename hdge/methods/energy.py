@@ -1,0 +1,106 @@
+"""Energy-based methods that sample in training: JEM, HDGE with JEM, and IGEBM."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hdge.core.readings import log_q_x, of_label
+from hdge.methods.base import STREAMS, Method, Step, View
+from hdge.methods.hdge import Hdge
+from hdge.methods.sgld import Chains, frozen, log_density_of
+from hdge.study.config import TrainConfig
+
+
+class Sampler(nn.Module):
+    """Chains on the density that a network defines, by the settings of a config."""
+
+    def __init__(self, config: TrainConfig, num_classes: int, shape: tuple[int, ...], rank: int) -> None:
+        super().__init__()
+        self.config, self.num_classes, self.conditional = config, num_classes, config.sgld.conditional
+        self.first_seed = config.seed + STREAMS * (1000 + rank)
+        sgld = config.sgld
+        self.chains = Chains(
+            shape, sgld.buffer, sgld.restart, sgld.step_size, sgld.noise, self.first_seed,
+            num_classes if self.conditional else 1,
+        )  # fmt: skip
+
+    def reseed(self, restart: int) -> None:
+        """Other chains from here on, the same whenever the same run diverges for the same time."""
+        self.chains.reseed(self.first_seed + 10**6 * STREAMS * restart)
+
+    def draw(self, model: nn.Module) -> tuple[Tensor, Tensor | None]:
+        """Samples as images, pixels in [0, 1] and somewhat beyond, and their classes if they have any."""
+        count, device = self.config.sgld.chains, self.chains.buffer.device
+        labels = None
+        if self.conditional:
+            labels = torch.randint(self.num_classes, (count,), generator=self.chains.generator, device=device)
+        with frozen(model):
+            samples = self.chains.sample(log_density_of(model, labels), count, self.config.sgld.steps, labels)
+        return (samples + 1) / 2, labels
+
+    def beside(self, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Logits of images and of new samples, in one pass for both, and the samples' classes if they have any."""
+        samples, labels = self.draw(model)
+        both = model(torch.cat([images, samples])).float()
+        logits, drawn = both.split_with_sizes([len(images), len(samples)])
+        return logits, drawn, labels
+
+
+class Sampling(Method):
+    """A method with a sampler."""
+
+    def __init__(self, config: TrainConfig, sampler: Sampler) -> None:
+        super().__init__(config)
+        self.sampler = sampler
+
+    def reseed(self, restart: int) -> None:
+        self.sampler.reseed(restart)
+
+
+class Jem(Sampling):
+    """-log q(y|x) - log q(x), the second by contrastive divergence; with HDGE's -log q(x|y) as well in hdge_jem.
+
+    The gradient of -log q(x) is that of mean log q over chains less that over images, both up to the same log Z.
+    Source: paper, section 5.4; Grathwohl et al. 2019.
+    """
+
+    def __init__(self, config: TrainConfig, sampler: Sampler, hybrid: Hdge | None) -> None:
+        super().__init__(config, sampler)
+        self.hybrid = hybrid
+
+    def forward(self, model: nn.Module, view: View, labels: Tensor) -> Step:
+        logits, drawn, _ = self.sampler.beside(model, view())
+        gap = log_q_x(logits).mean() - log_q_x(drawn).mean()
+        if self.hybrid is None:
+            loss = F.cross_entropy(logits, labels)
+            return Step(loss - gap, logits, {"discriminative": loss, "energy_gap": gap})
+        terms, weight = self.hybrid.terms(logits, labels)
+        recorded = {**terms._asdict(), **weight, "energy_gap": gap}
+        # alpha and 1 - alpha sum to 1; the paper weighs each of its three terms with 1.
+        return Step(2 * terms.weighed(self.config.hybrid.alpha) - gap, logits, recorded)
+
+    def after_step(self, logits: Tensor) -> None:
+        if self.hybrid is not None:
+            self.hybrid.after_step(logits)
+
+
+class Igebm(Sampling):
+    r"""Implicit generation with an energy-based model, by short chains and a replay buffer.
+
+    .. math:: \frac1N \sum E(x^+) - E(x^-) + \lambda (E(x^+)^2 + E(x^-)^2)
+
+    E(x) = -f(x) with a single logit, or E(x, y) = -f(x)[y] with chains of every class. The network carries spectral
+    normalisation, and is not told to classify: in the conditional form argmax f(x) predicts all the same.
+
+    Source: Du & Mordatch 2019.
+    """
+
+    def forward(self, model: nn.Module, view: View, labels: Tensor) -> Step:
+        logits, drawn, drawn_labels = self.sampler.beside(model, view())
+        if drawn_labels is None:
+            own, other = log_q_x(logits), log_q_x(drawn)
+        else:
+            own, other = of_label(logits, labels), of_label(drawn, drawn_labels)
+        gap = own.mean() - other.mean()
+        size = own.square().mean() + other.square().mean()
+        return Step(self.config.sgld.energy_weight * size - gap, logits, {"energy_gap": gap, "squared_energy": size})

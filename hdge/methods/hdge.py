@@ -1,0 +1,66 @@
+"""HDGE: the hybrid loss against a queue of past logits, or within the batch."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from hdge.core.as_published import Variant, published_nll
+from hdge.core.losses import HybridTerms, hybrid_terms, terms_and_margins
+from hdge.core.queue import LogitQueue
+from hdge.methods.base import Method, Step, View
+from hdge.study.config import TrainConfig
+
+
+class Hdge(Method):
+    """-alpha log q(y|x) - (1 - alpha) log q(x|y), the second against a queue of past logits (Algorithm 1).
+
+    With alpha = 0 it is the paper's generative-only ablation; argmax f(x) still predicts.
+    """
+
+    def __init__(
+        self, config: TrainConfig, num_classes: int, training_images: int, group: dist.ProcessGroup | None
+    ) -> None:
+        super().__init__(config)
+        hybrid, queue = config.hybrid, config.queue
+        self.queue = LogitQueue(
+            num_classes, queue.size, hybrid.temperature, hybrid.normalize, queue.start,
+            training_images=training_images, group=group,
+        )  # fmt: skip
+
+    def forward(self, model: nn.Module, view: View, labels: Tensor) -> Step:
+        images = view()
+        logits = model(images).float()
+        terms, recorded = self.terms(logits, labels)
+        again = model(images).float() if self.config.queue.forward_passes == 2 else logits
+        if self.config.queue.energy == "masked" or again is not logits:
+            terms = terms._replace(generative=self._as_released(again, labels))
+        return Step(terms.weighed(self.config.hybrid.alpha), logits, {**terms._asdict(), **recorded})
+
+    def terms(self, logits: Tensor, labels: Tensor) -> tuple[HybridTerms, dict[str, Tensor]]:
+        """Both terms, and how hard the generative one still pulls at an image's logit of its class."""
+        terms, margins = terms_and_margins(logits, labels, self.queue)
+        return terms, {"true_logit_weight": torch.sigmoid(-margins.detach()).mean()}
+
+    def _as_released(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The generative term where the study asks what the released code's departures from Algorithm 1 do."""
+        variant: Variant = "released_code" if self.config.queue.energy == "masked" else "figure"
+        past, hybrid = self.queue.filled(), self.config.hybrid
+        return published_nll(logits, labels, past, hybrid.temperature, hybrid.normalize, variant)
+
+    def after_step(self, logits: Tensor) -> None:
+        """The batch joins the negatives only after the step, as in Algorithm 1."""
+        self.queue.enqueue(logits.detach())
+
+
+class HdgeBatch(Method):
+    """HDGE with the batch as its own set of negatives, gradients and all (Algorithm 2)."""
+
+    def __init__(self, config: TrainConfig, group: dist.ProcessGroup | None) -> None:
+        super().__init__(config)
+        self.group = group
+
+    def forward(self, model: nn.Module, view: View, labels: Tensor) -> Step:
+        logits = model(view()).float()
+        hybrid = self.config.hybrid
+        terms = hybrid_terms(logits, labels, None, hybrid.temperature, hybrid.normalize, self.group)
+        return Step(terms.weighed(hybrid.alpha), logits, terms._asdict())

@@ -1,0 +1,78 @@
+"""Every method of the study in one table: its name, its look, its settings, and what it can be asked for."""
+
+from typing import Literal, NamedTuple
+
+Seeds = Literal["none", "first", "all"]
+
+
+class Entry(NamedTuple):
+    """One method.
+
+    Args:
+        label: its name in figures and tables.
+        colour: of its marks in every figure.
+        module: the file of ``hdge/methods/`` that trains it.
+        blocks: the groups of settings that it has; see :mod:`hdge.study.settings`.
+        logits: what its network gives: a logit for each of the "classes", or "one" that models images alone.
+        dashes: of its line where lines of one hue cross.
+        sampled: which seeds notebook 05 samples: all where the paper compares samples, else the first for its time.
+        attacked: which seeds notebook 06 attacks, likewise; "none" where logits tell no classes apart or where
+            gradients cost too much.
+        reported: its name in the paper's tables, if that differs.
+    """
+
+    label: str
+    colour: str
+    module: str
+    blocks: tuple[str, ...] = ()
+    logits: Literal["classes", "one"] = "classes"
+    dashes: tuple[float, ...] = ()
+    sampled: Seeds = "none"
+    attacked: Seeds = "first"
+    reported: str = ""
+
+
+# A colour is a hue of Okabe and Ito's palette, told apart by every kind of colour vision, for a family of methods, and
+# a shade of it for a method.
+METHODS = {
+    "cross_entropy": Entry(
+        "cross-entropy", "#56B4E9", "base", sampled="first", attacked="all", reported="supervised"
+    ),
+    "cross_entropy_bn": Entry("cross-entropy + batch norm", "#0072B2", "base", dashes=(4, 1.5)),
+    "supcon": Entry("SupCon", "#CC79A7", "contrastive", ("views",)),
+    "contrastive_pretraining": Entry("SimCLR + linear head", "#A35C86", "contrastive", ("views",), dashes=(4, 1.5)),
+    "jointloss": Entry("JointLoss", "#7A4065", "contrastive", ("views",), dashes=(1, 1.2)),
+    "generative": Entry(
+        "HDGE: log q(x|y) only", "#F0A35E", "hdge", ("hybrid", "queue"), dashes=(1, 1.2),
+        reported="hdge_generative_only",
+    ),
+    "hdge": Entry("HDGE", "#D55E00", "hdge", ("hybrid", "queue"), sampled="first", attacked="all"),
+    "hdge_batch": Entry("HDGE: batch form", "#8F3F00", "hdge", ("hybrid",), dashes=(4, 1.5)),
+    "hdge_jem": Entry("HDGE + JEM", "#B8A200", "energy", ("hybrid", "queue", "sgld"), sampled="all"),
+    "jem": Entry("JEM", "#009E73", "energy", ("sgld",), sampled="all"),
+    "igebm": Entry("IGEBM", "#00674B", "energy", ("sgld",), "one", sampled="first", attacked="none"),
+    "igebm_conditional": Entry(
+        "conditional IGEBM", "#5CC8A6", "energy", ("sgld",), dashes=(4, 1.5), sampled="first", reported="igebm"
+    ),
+    "glow": Entry(
+        "Glow", "#7F7F7F", "flows", ("flow",), "one", sampled="first", attacked="none", reported="glow_unconditional"
+    ),
+    "glow_conditional": Entry(
+        "conditional Glow", "#B3B3B3", "flows", ("flow",), dashes=(4, 1.5), sampled="first", attacked="none",
+        reported="glow_class_conditional",
+    ),
+    "adversarial_l2": Entry(
+        "adversarial: L2", "#3B3B3B", "adversarial", ("attack",), dashes=(4, 1.5), attacked="all"
+    ),
+    "adversarial_linf": Entry("adversarial: L∞", "#000000", "adversarial", ("attack",), attacked="all"),
+}  # fmt: skip
+
+
+def label(method: str) -> str:
+    """A method's label; another row of a table, such as a reference, is called by its own name."""
+    return METHODS[method].label if method in METHODS else method
+
+
+def has_chains(method: str) -> bool:
+    """Whether training the method samples, and so may diverge."""
+    return "sgld" in METHODS[method].blocks

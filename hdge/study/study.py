@@ -1,0 +1,122 @@
+"""The study of one profile, as a notebook holds it: its finished runs, its tables and its pictures."""
+
+import io
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from hdge.study.config import TrainConfig, data_root
+from hdge.study.errors import HdgeError
+from hdge.study.profiles import archived_folder, load_profile
+from hdge.study.runs import Run, RunFolder, atomic_write, project_root
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CAPTION_WIDTH = 115  # characters that a caption's line holds at the width of a text column
+CAPTION_LOOK = {"x": 0.01, "ha": "left", "fontsize": 7.5, "color": "#666666"}
+
+
+class Study:
+    """A profile's runs and results.
+
+    Args:
+        profile: a file of ``profiles/``, without its suffix.
+        root: holds papermill_runs/ and figures/; empty for the checkout.
+        data: where data sets are found; empty for $HDGE_DATA, or data/ in the checkout.
+    """
+
+    def __init__(self, profile: str, root: str | Path = "", data: str = "") -> None:
+        self.profile = load_profile(profile)
+        self.name, self.scale = self.profile.name, self.profile.scale
+        self.root, self.data_root = project_root(root), data_root(data)
+
+    def runs(self, variants: bool = False, archived: bool = True) -> tuple[list[Run], list[str]]:
+        """The finished runs, and one sentence for each run or set of one that is missing or was trained otherwise.
+
+        Args:
+            variants: whether runs of the profile's variants are wanted, too.
+            archived: whether a run that the repository archives stands in for one that is not there.
+        """
+        runs, missing = [], []
+        for row, seed in self.profile.runs(variants):
+            config = self.profile.config(row, seed)
+            folder = self._folder(row, seed, config, archived)
+            if not folder.holds(config):
+                missing.append(self._why_missing(row, seed, folder))
+                continue
+            record = folder.record()
+            if record.get("outcome", "finished") != "finished":
+                restarts = len(record["rollbacks"])
+                missing.append(f"{row}, seed {seed}: diverged for good after {restarts} restarts; not in the tables.")
+                continue
+            run = Run(row, seed, folder, config)
+            runs.append(run)
+            remedy = f"delete {folder.path} to have the run trained anew"
+            lost = sorted(set(config.evaluation_sets).difference(run.stored_sets()))
+            missing += [f"{row}, seed {seed}: no outputs for {name}; {remedy}." for name in lost]
+        if not runs:
+            raise HdgeError(f"profile {self.name!r} has no finished run yet; run `hdge reproduce {self.name}`.")
+        return runs, missing
+
+    def _folder(self, row: str, seed: int, config: TrainConfig, archived: bool) -> RunFolder:
+        folder = RunFolder.of(self.name, row, seed, self.root)
+        if archived and not folder.holds(config) and self.profile.archived_record(row, seed):
+            return RunFolder(archived_folder(self.name, row, seed))
+        return folder
+
+    def _why_missing(self, row: str, seed: int, folder: RunFolder) -> str:
+        if (folder.path / "record.json").exists():
+            return f"{row}, seed {seed}: trained with other settings than the profile's."
+        optional = (self.profile.methods | self.profile.variants)[row].get("optional")
+        how = f"; `hdge reproduce {self.name} --only {row}` trains it" if optional else ""
+        return f"{row}, seed {seed}: no finished run{how}."
+
+    def path(self, name: str) -> Path:
+        """Where a table of the study is stored."""
+        return self.root / "figures" / self.name / f"{name}.csv"
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """A stored table; None where there is none."""
+        return read_table(self.path(name)) if self.path(name).exists() else None
+
+    def save_table(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Store a table; returns it as stored, so that whoever judges it judges what a reader sees."""
+        write_table(table, self.path(name))
+        return read_table(self.path(name))
+
+    def save(self, figure: "Figure", table: pd.DataFrame, name: str, scale: str = "") -> pd.DataFrame:
+        """Store a table and the picture drawn from it; returns the table as stored."""
+        stored = self.save_table(table, name)
+        write_picture(figure, self.path(name).with_suffix(".svg"), scale or self.scale)
+        return stored
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A stored table; one without columns, which holds a line break alone, is empty."""
+    return pd.read_csv(path) if path.stat().st_size > 1 else pd.DataFrame()
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table to six significant digits."""
+    atomic_write(path, table.to_csv(index=False, float_format="%.6g").encode())
+
+
+def write_picture(figure: "Figure", path: Path, scale: str = "") -> None:
+    """Write a picture whose caption begins with the scale of its numbers.
+
+    The same figure gives the same bytes: ids come from a fixed salt and the file carries no date.
+    """
+    import matplotlib as mpl
+
+    caption = figure.get_supxlabel().replace("\n", " ")
+    if scale and not caption.startswith("Scale: "):
+        caption = f"Scale: {scale}. {caption}"
+    if caption:
+        figure.supxlabel("\n".join(textwrap.wrap(caption, CAPTION_WIDTH)), **CAPTION_LOOK)
+    picture = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "hdge"}):
+        figure.savefig(picture, format="svg", metadata={"Date": None})
+    atomic_write(path, picture.getvalue())

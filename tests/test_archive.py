@@ -1,0 +1,189 @@
+import json
+
+import pytest
+import torch
+
+from hdge.evaluators import ood
+from hdge.figures.ood import auroc_figure, histogram_figure
+from hdge.measure import samples
+from hdge.study import archive, dependencies, profiles, runs
+from hdge.study import study as studies
+from hdge.study.config import HOME
+from hdge.study.errors import HdgeError
+from hdge.study.profiles import Profile, load_profile
+from hdge.study.runs import Outputs, RunFolder
+from hdge.study.study import Study
+
+SETS = ("train", "validation", "test", "svhn", "cifar100", "celeba", "interp")
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A study of three runs, of which one is finished and one optional, in a home of its own."""
+    for module in (runs, profiles):
+        monkeypatch.setattr(module, "HOME", tmp_path)
+    made = Profile("small", "test scale", (0,), {"evaluation_sets": list(SETS[3:])}, {
+        "cross_entropy": {}, "hdge": {}, "generative": {"optional": True, "hybrid": {"alpha": 0.0}},
+    })  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    folder, config = RunFolder.of("small", "hdge", 0), made.config("hdge", 0)
+    folder.write_config(config)
+    folder.write_trajectory([torch.randn(20, 10, generator=generator)])
+    folder.write_weights({"weight": torch.zeros(2)}, config)
+    (folder.path / "history.csv").write_text("epoch\n1\n")
+    for name in SETS:
+        logits = 5 * torch.randn(400, 10, generator=generator)
+        folder.write_outputs(name, Outputs(logits, torch.randint(10, (400,), generator=generator)))
+    folder.finish({"config": json.loads(config.to_json()), "outcome": "finished", "rollbacks": []})
+    monkeypatch.setattr(studies, "load_profile", lambda name: made)
+    return Study("small")
+
+
+def test_an_archived_run_stands_in_for_the_run_and_its_numbers_hardly_move(study, tmp_path):
+    [run], missing = study.runs()
+    assert missing == [
+        "cross_entropy, seed 0: no finished run.",
+        "generative, seed 0: no finished run; `hdge reproduce small --only generative` trains it.",
+    ]
+    before = ood.auroc_table([run], replicates=10)
+    archive.archive(run, study.name)
+    for path in sorted(run.folder.path.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    [archived], _ = study.runs()
+    assert archived.folder == RunFolder(profiles.archived_folder("small", "hdge", 0))
+    assert archived.folder.outputs("test").labels.dtype == torch.int64
+    assert archived.folder.trajectory().shape == (1, 20, 10)
+    # Rounding a score by 2^-11 of itself can only swap pairs that are closer than that: few of 160,000.
+    assert (ood.auroc_table([archived], replicates=10)["auroc"] - before["auroc"]).abs().max() < 2e-3
+    assert "archived" in archived.folder.record()
+    with pytest.raises(HdgeError, match="has no finished run yet"):
+        study.runs(archived=False)
+
+
+def test_what_is_wanted_is_what_is_archived_or_asked_for(study):
+    assert study.profile.wanted() == [("cross_entropy", 0), ("hdge", 0)]
+    assert study.profile.wanted(["generative"]) == [("generative", 0)]
+    [run], _ = study.runs()
+    archive.archive(run, study.name)
+    assert study.profile.wanted(["generative"]) == [("hdge", 0), ("generative", 0)]
+    with pytest.raises(HdgeError, match="no method 'generativ'; did you mean 'generative'"):
+        study.profile.wanted(["generativ"])
+
+
+def test_an_archived_run_of_other_settings_does_not_count(study):
+    [run], _ = study.runs()
+    archive.archive(run, study.name)
+    other = Profile("small", "test scale", (0,), {**study.profile.settings, "epochs": 3}, study.profile.methods)
+    assert study.profile.archived_record("hdge", 0) is not None
+    assert other.archived_record("hdge", 0) is None
+    assert ("hdge", 0) not in other.wanted(["generative"])
+
+
+def test_every_archived_run_of_the_repository_is_one_that_its_profile_asks_for():
+    for path in HOME.glob("papermill_runs/*/archive/*/record.json"):
+        method, _, seed = path.parent.name.rpartition("-seed")
+        assert load_profile(path.parts[-4]).archived_record(method, int(seed)) == path
+
+
+def test_a_measurement_is_taken_once_a_protocol_and_archived_with_its_run(study):
+    [run], _ = study.runs()
+    taken = []
+
+    def measure():
+        taken.append(1)
+        return {"values": torch.arange(3.0)}
+
+    for protocol, times in (({"steps": 5}, 1), ({"steps": 5}, 1), ({"steps": 6}, 2)):
+        assert run.folder.measured("attacks", protocol, measure)["values"].equal(torch.arange(3.0))
+        assert len(taken) == times
+    run.folder.write_weights({"weight": torch.ones(2)}, run.config)
+    run.folder.finish({"config": json.loads(run.config.to_json())})
+    run.folder.measured("attacks", {"steps": 6}, measure)
+    assert len(taken) == 3  # the weights are others
+    archived = archive.archive(run, study.name)
+    assert archived.measured("attacks", {"steps": 6}, measure)["values"].equal(torch.arange(3.0))
+    assert len(taken) == 3
+    with pytest.raises(HdgeError, match="has no weights, and no attacks by this protocol; train the run"):
+        archived.measured("attacks", {"steps": 7}, measure)
+
+
+def test_variants_change_a_methods_row_and_are_drawn_from_only_where_asked_for(study):
+    study.profile.variants["hdge_small"] = {"method": "hdge", "queue": {"size": 5}}
+    assert study.profile.config("hdge_small", 0).method == "hdge"
+    assert study.profile.config("hdge_small", 0).queue.size == 5
+    assert ("hdge_small", 0) not in study.profile.runs() + study.profile.wanted()
+    assert ("hdge_small", 0) in study.profile.wanted(variants=True)
+    assert any("hdge_small, seed 0" in sentence for sentence in study.runs(variants=True)[1])
+    assert not any("hdge_small" in sentence for sentence in study.runs()[1])
+
+
+def test_samples_that_are_only_scored_are_not_archived_once_they_are(study):
+    [run], _ = study.runs()
+    tensors = {"samples": torch.zeros(9), "logits": torch.zeros(9), "class_samples": torch.ones(2)}
+
+    def measure():
+        return tensors
+
+    run.folder.measured("samples", {"steps": 5}, measure)
+    assert archive.archive(run, study.name).measured("samples", {"steps": 5}, measure).keys() == tensors.keys()
+    run.folder.measured("critique-study", {"steps": 5}, lambda: {"features": torch.zeros(3)})
+    archived = archive.archive(run, study.name).measured("samples", {"steps": 5}, measure)
+    assert archived.keys() == {"class_samples"}
+    assert archived["class_samples"].equal(tensors["class_samples"])
+
+
+def test_a_set_whose_outputs_are_lost_is_said_and_the_others_are_drawn(study, tmp_path):
+    folder, config = RunFolder.of("small", "cross_entropy", 0), study.profile.config("cross_entropy", 0)
+    for name in SETS:
+        folder.write_outputs(name, Outputs(torch.randn(30, 10), torch.zeros(30, dtype=torch.int64)))
+    folder.finish({"config": json.loads(config.to_json()), "outcome": "finished", "rollbacks": []})
+    (folder.path / "outputs" / "svhn.safetensors").unlink()
+    found, missing = study.runs()
+    assert [sentence for sentence in missing if "svhn" in sentence] == [
+        f"cross_entropy, seed 0: no outputs for svhn; delete {folder.path} to have the run trained anew."
+    ]
+    table = ood.auroc_table(found, replicates=10)
+    counted = table.groupby("method")["ood_set"].unique().map(set)
+    assert counted["hdge"] == set(SETS[3:])
+    assert counted["cross_entropy"] == set(SETS[4:])
+    assert len(auroc_figure(table).axes) == 2 * 4
+    panels = histogram_figure(ood.log_q_x_histograms(found)).axes
+    assert sum("no outputs" in [text.get_text() for text in ax.texts] for ax in panels) == 1
+
+
+def test_a_measurement_is_taken_anew_if_code_that_it_imports_or_a_file_that_it_read_has_changed(study, tmp_path):
+    """The digest covers every module behind the measurement, not the one that holds it alone."""
+    [run], _ = study.runs()
+    taken, source = [], tmp_path / "samples.bin"
+    source.write_bytes(b"one")
+
+    def measure():
+        taken.append(1)
+        return {"values": torch.zeros(1)}
+
+    def ask():
+        run.folder.measured("critique-study", {"steps": 5}, measure, [source])
+        return len(taken)
+
+    assert [ask(), ask()] == [1, 1]
+    source.write_bytes(b"two")
+    assert [ask(), ask()] == [2, 2]
+    digests = iter(["another", "another"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "code_digest", lambda modules: next(digests))
+        assert [ask(), ask()] == [3, 3]
+
+
+def test_the_code_behind_samples_holds_the_sampler_and_ignores_comments(tmp_path):
+    behind = {path.name for path in dependencies.imported_modules(HOME / "hdge/measure/samples.py")}
+    assert {"samples.py", "sgld.py", "flows.py", "readings.py"} <= behind
+    assert samples.sample_run.__module__ == "hdge.measure.samples"
+    module = tmp_path / "module.py"
+
+    def digest(text):
+        module.write_text(text)
+        return dependencies.code_digest([module])
+
+    plain = digest("def f(x):\n    return x + 1\n")
+    assert digest('"""What it is."""\n\n\ndef f(x):\n    """One more."""\n    return x + 1  # as it says\n') == plain
+    assert digest("def f(x):\n    return x + 2\n") != plain
