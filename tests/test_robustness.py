@@ -14,7 +14,7 @@ from hdge.figures import style
 from hdge.figures.robustness import curves_figure, gap_figure
 from hdge.measure import attacks
 from hdge.measure.attacks import UNITS, ThroughNoise, attack_network, pgd, withstands_pgd
-from hdge.methods.sgld import frozen
+from hdge.methods.base import frozen
 from hdge.study.config import TrainConfig
 from hdge.study.errors import HdgeError
 from hdge.study.profiles import load_profile

@@ -4,8 +4,9 @@ import math
 import pytest
 import torch
 
+from hdge.methods.base import frozen
 from hdge.methods.networks import WideResNet
-from hdge.methods.sgld import Chains, frozen, sgld_step
+from hdge.methods.sgld import Chains, sgld_step
 
 
 @pytest.mark.parametrize(("variance", "step_size", "noise"), [(1.0, 0.1, 0.3), (4.0, 1.0, 0.5), (0.5, 0.6, 0.2)])

@@ -106,7 +106,7 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
             "samples = (+samples).detach()",
             ["jem-seed0", *readers],
         ),
-        ("profiles/smoke.yaml", "  hdge:", "  hdge: {alpha: 0.4}", [*of_hdge, *readers]),
+        ("profiles/smoke.yaml", "  hdge:", "  hdge: {hybrid: {alpha: 0.4}}", [*of_hdge, *readers]),
         ("hdge/figures/robustness.py", "What attacks leave", "What all attacks leave", ["06_robustness", "09_verdict"]),
         ("hdge/core/losses.py", "return alpha *", "return 1 * alpha *", ["00_tour", *of_queue, *readers]),
     ):

@@ -22,7 +22,7 @@ from hdge.data.augment import add_noise, to_unit
 from hdge.data.splits import load_splits
 from hdge.measure.network import load_network, measure_each, pick_device
 from hdge.methods.adversarial import pgd
-from hdge.methods.sgld import frozen
+from hdge.methods.base import frozen
 from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
 from hdge.study.runs import Run

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from hdge.core.readings import log_q_x
 from hdge.data.augment import add_noise, to_unit
 from hdge.data.splits import SPLIT_SEED
+from hdge.methods.base import frozen
 from hdge.methods.build import build_network
-from hdge.methods.sgld import frozen
 from hdge.study.errors import HdgeError
 from hdge.study.runs import Run
 

@@ -17,8 +17,9 @@ from hdge.data.augment import to_unit
 from hdge.data.images import ImageSet
 from hdge.data.splits import load_splits
 from hdge.measure.network import EVALUATION_BATCH, load_network, pick_device
+from hdge.methods.base import frozen
 from hdge.methods.flows import LEVELS, Glow
-from hdge.methods.sgld import frozen, log_density_of, sgld_step
+from hdge.methods.sgld import log_density_of, sgld_step
 from hdge.study.roster import METHODS
 from hdge.study.runs import Run, first_seeds
 from hdge.study.settings import SamplingProtocol

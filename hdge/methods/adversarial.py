@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hdge.methods.base import Method, Step, View
-from hdge.methods.sgld import frozen
+from hdge.methods.base import Method, Step, View, frozen
 from hdge.study.settings import AttackNorm
 
 

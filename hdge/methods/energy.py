@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdge.core.readings import log_q_x, of_label
-from hdge.methods.base import STREAMS, Method, Step, View
+from hdge.methods.base import STREAMS, Method, Step, View, frozen
 from hdge.methods.hdge import Hdge
-from hdge.methods.sgld import Chains, frozen, log_density_of
+from hdge.methods.sgld import Chains, log_density_of
 from hdge.study.config import TrainConfig
 
 

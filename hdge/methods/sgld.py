@@ -3,8 +3,7 @@
 Chains live in the coordinates of JEM and IGEBM, pixels scaled to [-1, 1], so that step sizes are the papers' own.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -57,24 +56,6 @@ def sgld_step(
         (gradient,) = torch.autograd.grad(log_density(samples).sum(), samples)
     xi = torch.empty_like(samples, requires_grad=False).normal_(generator=generator)
     return samples.detach() + step_size * gradient + noise * xi
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode and without parameter gradients: a chain needs the gradient of its input alone.
-
-    That saves the third of a forward and backward pass that weights would cost, and is what makes a sampling step two
-    passes rather than three.
-    """
-    training = model.training
-    wanted = [parameter.requires_grad for parameter in model.parameters()]
-    model.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter, want in zip(model.parameters(), wanted, strict=True):
-            parameter.requires_grad_(want)
-        model.train(training)
 
 
 class Chains(nn.Module):

@@ -191,7 +191,7 @@ def refuse_unknown_settings(values: Any, kind: Any, block: str = "") -> None:
     if not isinstance(values, Mapping):
         raise HdgeError(f"{block} is {values!r}; it must be a group of {', '.join(known)}.")
     for name in values:
-        groups = [group for group, own in BLOCKS.items() if not block and name in own.__dataclass_fields__]
+        groups = [group for group, own in BLOCKS.items() if not block and name in [f.name for f in fields(own)]]
         if groups and name not in known:
             raise HdgeError(f"no setting {name!r}; did you mean {f'{groups[0]}.{name}'!r}?")
         refuse_unknown(f"setting of {block}" if block else "setting", name, known)

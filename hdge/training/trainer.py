@@ -138,13 +138,10 @@ class Trainer:
             self.totals = {}
         batch = self.order[place * self.config.batch_size : (place + 1) * self.config.batch_size]
         chosen = batch[self.rank :: self.ranks]
-        labels = self.train_set.labels[chosen]
-        pixels = self.train_set.images[chosen]
         rate = learning_rate(self.config, self.method.stages[stage], self.step - first, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            loss, logits, terms = self._loss(pixels, labels)
+        loss, logits, terms = self.loss_of(chosen)
         self._refuse_divergence(loss, terms)
         self.optimizer.zero_grad(set_to_none=True)
         # Gradients are averaged over ranks; where a short batch is dealt out unevenly, over its images.
@@ -153,12 +150,18 @@ class Trainer:
         self.method.after_step(logits)
         recorded = {"loss": loss, **terms, "images": torch.ones(())}
         if self.method.stages[stage].classifies and self.classifies:
-            recorded["train_accuracy"] = (prediction(logits) == labels).double().mean()
+            recorded["train_accuracy"] = (prediction(logits) == self.train_set.labels[chosen]).double().mean()
         for name, value in recorded.items():
             # Sums stay on the device, so that no step waits for a number that only the progress bar wants.
             self.totals[name] = self.totals.get(name, 0) + value.detach().double().to(self.device) * len(chosen)
         self.step += 1
         return rate
+
+    def loss_of(self, chosen: Tensor) -> Step:
+        """The loss of some training images, by their places."""
+        labels, pixels = self.train_set.labels[chosen], self.train_set.images[chosen]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return self._loss(pixels, labels)
 
     def _view(self, pixels: Tensor) -> Tensor:
         """The batch's images, augmented anew."""
@@ -269,11 +272,13 @@ def operations_per_image(config: TrainConfig, splits: Splits, device: torch.devi
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the queue's length, which the run itself warns of
         trainer = Trainer(config, splits, device)
+    batch = torch.arange(min(config.batch_size, len(splits.train)), device=device)
     total, epochs = 0.0, 0
-    for stage in trainer.method.stages:
-        trainer.step = trainer.steps_per_epoch * epochs
+    for number, stage in enumerate(trainer.method.stages):
+        trainer._enter(number)
+        trainer.model.train()
         with FlopCounterMode(display=False) as counter:
-            trainer.update()
-        total += stage.epochs * counter.get_total_flops() / min(config.batch_size, len(splits.train))
+            trainer.loss_of(batch).loss.backward()
+        total += stage.epochs * counter.get_total_flops() / len(batch)
         epochs += stage.epochs
     return total / epochs

@@ -69,7 +69,8 @@ def strongest(name: str, claims: pd.DataFrame, verdict: str, committed: bool) ->
     if rows.empty:
         return []
     distance = rows["difference"].abs() / (rows["high"] - rows["low"])
-    claim = own[own["claim"] == rows.loc[distance.idxmax(), "claim"]].iloc[0]
+    furthest = rows["claim"].iloc[int(distance.argmax())]
+    claim = own[own["claim"] == furthest].iloc[0]
     return [f"{verdict} most clearly: “{claim['claim']}”. {claim['ours']}; {claim['seeds']} seeds, n = {claim['n']}."]
 
 
@@ -90,7 +91,7 @@ def results(committed: bool = False) -> list[str]:
     return [*lines, "", *measured_steps(committed)]
 
 
-def claim_line(row: dict[str, Any]) -> str:
+def claim_line(row: dict[Any, Any]) -> str:
     verdict = f"**{row['verdict']}**" if row["verdict"] != "inconclusive" else row["verdict"]
     claim = f"{row['claim']} ({row['where']})"
     return line([claim, row["paper"], row["ours"], row["seeds"], f"{verdict} ({row['reason']})"])
