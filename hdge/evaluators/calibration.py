@@ -1,8 +1,7 @@
 """Calibration: does a confidence of 80 % mean right in 80 % of cases?"""
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,17 +12,23 @@ from torch import Tensor
 
 from hdge.core.readings import confidence, log_q_y_given_x, of_label, prediction
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, percentile_interval
-from hdge.evaluators.tables import rows
+from hdge.evaluators.tables import Rows, by_row, rows
 from hdge.study.runs import Run
 
 BINS = 20  # paper, section 5.2
 
 
+def _sure_and_right(
+    logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Confidence in every prediction, and 1 where the prediction is right, 0 where it is wrong."""
+    return confidence(logits.double()).numpy(), (prediction(logits) == labels).double().numpy()
+
+
 def _bin_of(confidences: np.ndarray, bins: int) -> np.ndarray:
     """Index of the bin (lower, upper] of each confidence; exactly 0 falls into the first.
 
-    Compared with the edges themselves rather than by multiplication, so that a confidence on an edge as floating
-    point has it is never pushed across.
+    Each confidence is compared with the edges themselves, since multiplication could push it across an edge.
     """
     edges = np.linspace(0, 1, bins + 1)
     return np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)
@@ -32,26 +37,18 @@ def _bin_of(confidences: np.ndarray, bins: int) -> np.ndarray:
 def reliability_bins(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], bins: int = BINS) -> pd.DataFrame:
     """Accuracy and mean confidence in equally wide bins (lower, upper] of confidence.
 
-    Args:
-        logits: f(x), shape (N, C).
-        labels: y, shape (N,), integers in [0, C).
-        bins: M, at least 1.
-
     Returns:
         One row a bin, empty ones included: lower, upper, count, confidence, accuracy (not a number if empty).
     """
-    sure = confidence(logits.double()).numpy()
-    right = (prediction(logits) == labels).double().numpy()
+    sure, right = _sure_and_right(logits, labels)
     index = _bin_of(sure, bins)
     count = np.bincount(index, minlength=bins)
     with np.errstate(invalid="ignore"):
         mean_confidence = np.bincount(index, sure, bins) / count
         accuracy = np.bincount(index, right, bins) / count
     edges = np.linspace(0, 1, bins + 1)
-    return pd.DataFrame(
-        {"lower": edges[:-1], "upper": edges[1:], "count": count,
-         "confidence": mean_confidence, "accuracy": accuracy}
-    )  # fmt: skip
+    columns = {"lower": edges[:-1], "upper": edges[1:], "count": count}
+    return pd.DataFrame({**columns, "confidence": mean_confidence, "accuracy": accuracy})
 
 
 def expected_calibration_error(
@@ -61,18 +58,11 @@ def expected_calibration_error(
 
     .. math:: \mathrm{ECE} = \sum_{m=1}^{M} \frac{|B_m|}{n} \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|
 
-    Args:
-        logits: f(x), shape (N, C).
-        labels: y, shape (N,), integers in [0, C).
-        bins: M, 20 in the paper.
-
-    Returns:
-        In [0, 1].
+    It is in [0, 1]. The paper has M = 20 bins.
 
     Source: paper, section 5.2.
     """
-    sure = confidence(logits.double()).numpy()
-    right = (prediction(logits) == labels).double().numpy()
+    sure, right = _sure_and_right(logits, labels)
     return _gap(_bin_of(sure, bins), sure - right, bins)
 
 
@@ -86,10 +76,7 @@ def maximum_calibration_error(logits: Float[Tensor, "n classes"], labels: Int[Te
 
     .. math:: \mathrm{MCE} = \max_{m : |B_m| > 0} \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|
 
-    A bin of one image counts as much as one of a thousand, so it is noisy wherever some bins are nearly empty.
-
-    Returns:
-        In [0, 1].
+    It is in [0, 1]. A bin of one image counts as much as a bin of a thousand, so that nearly empty bins make it noisy.
 
     Source: Naeini et al. 2015.
     """
@@ -104,16 +91,13 @@ def adaptive_calibration_error(
 
     .. math:: \mathrm{ACE} = \frac1M \sum_{m=1}^{M} \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|
 
-    Bins differ by at most one image, and with fewer images than bins each image is its own. The sum is weighed by the
-    bins' true sizes, which is the mean where they agree. Ties in confidence stay in the order of the test set.
-
-    Returns:
-        In [0, 1].
+    It is in [0, 1]. Bins differ by at most one image, and are weighed by their sizes. With fewer images than bins each
+    image is a bin. Ties in confidence stay in the order of the test set.
 
     Source: Nguyen & O'Connor 2015; Nixon et al. 2019, for the predicted class.
     """
-    sure = confidence(logits.double()).numpy()
-    excess = (sure - (prediction(logits) == labels).double().numpy())[np.argsort(sure, kind="stable")]
+    sure, right = _sure_and_right(logits, labels)
+    excess = (sure - right)[np.argsort(sure, kind="stable")]
     return float(sum(abs(part.sum()) for part in np.array_split(excess, bins)) / len(excess))
 
 
@@ -122,8 +106,7 @@ def brier_score(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -
 
     .. math:: \frac1n \sum_i \sum_c (q(c|x_i) - [c = y_i])^2
 
-    Returns:
-        In [0, 2]; 0 is perfect.
+    It is in [0, 2], and 0 is perfect.
 
     Source: Brier 1950.
     """
@@ -136,12 +119,8 @@ def fitted_temperature(logits: Float[Tensor, "n classes"], labels: Int[Tensor, "
 
     .. math:: T^* = \arg\min_T \, -\frac1n \sum_i \log \mathrm{softmax}(f(x_i) / T)[y_i]
 
-    The loss is convex in 1/T, so one search along log T finds it; it is sought in [0.01, 100], where it lies at an end
-    if the images are all classified right or the logits say nothing.
-
-    Args:
-        logits: f(x) of validation images, shape (N, C): no test image takes part.
-        labels: y, shape (N,).
+    The images are validation images. The loss is convex in 1/T, so that one search along log T finds it. T is sought in
+    [0.01, 100]. If all images are classified right, or if the logits say nothing, T lies at an end.
 
     Source: Guo et al. 2017, section 4.2.
     """
@@ -161,15 +140,15 @@ def bootstrap_ece(
     seed: int = BOOTSTRAP_SEED,
 ) -> Float[np.ndarray, " replicates"]:
     """ECE of resampled test images, shape (R,). ECE is biased upwards at small n, and a resample more so."""
-    sure = confidence(logits.double()).numpy()
-    excess = sure - (prediction(logits) == labels).double().numpy()
+    sure, right = _sure_and_right(logits, labels)
+    excess = sure - right
     index, rng = _bin_of(sure, bins), np.random.default_rng(seed)
     draws = (rng.integers(len(index), size=len(index)) for _ in range(replicates))
     return np.array([_gap(index[draw], excess[draw], bins) for draw in draws])
 
 
 def negative_log_likelihood(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
-    """Mean of -log q(y|x) in nats, which a classifier cannot improve by being merely bold."""
+    """Mean of -log q(y|x) in nats; overconfidence and underconfidence both raise it."""
     return float(-of_label(log_q_y_given_x(logits.double()), labels).mean())
 
 
@@ -181,15 +160,21 @@ def calibration_table(runs: Sequence[Run]) -> pd.DataFrame:
         mean_confidence.
     """
 
-    def calibration(run: Run) -> Iterable[dict[str, Any]]:
-        logits, labels = run.folder.outputs("test").logits, run.folder.outputs("test").labels
+    def calibration(run: Run) -> Rows:
+        test = run.folder.outputs("test")
+        logits, labels = test.logits, test.labels
         low, high = percentile_interval(bootstrap_ece(logits, labels))
         yield {
-            "n": len(labels), "ece": expected_calibration_error(logits, labels), "low": low, "high": high,
-            "mce": maximum_calibration_error(logits, labels), "ace": adaptive_calibration_error(logits, labels),
-            "nll": negative_log_likelihood(logits, labels), "brier": brier_score(logits, labels),
+            "n": len(labels),
+            "ece": expected_calibration_error(logits, labels),
+            "low": low,
+            "high": high,
+            "mce": maximum_calibration_error(logits, labels),
+            "ace": adaptive_calibration_error(logits, labels),
+            "nll": negative_log_likelihood(logits, labels),
+            "brier": brier_score(logits, labels),
             "mean_confidence": float(confidence(logits.double()).mean()),
-        }  # fmt: skip
+        }
 
     return rows(runs, calibration)
 
@@ -201,8 +186,8 @@ def reliability_table(runs: Sequence[Run]) -> pd.DataFrame:
         Columns: method, seeds, lower, upper, count, share, confidence, accuracy.
     """
     parts = []
-    for method in dict.fromkeys(run.row for run in runs):
-        pooled = [run.folder.outputs("test") for run in runs if run.row == method]
+    for method, own in by_row(runs).items():
+        pooled = [run.folder.outputs("test") for run in own]
         bins = reliability_bins(torch.cat([o.logits for o in pooled]), torch.cat([o.labels for o in pooled]))
         bins.insert(3, "share", bins["count"] / bins["count"].sum())
         bins.insert(0, "seeds", len(pooled))
@@ -219,7 +204,7 @@ def scaling_table(runs: Sequence[Run]) -> pd.DataFrame:
         scaled_high, scaled_nll (bootstrap intervals over test images; the temperature is held fixed).
     """
 
-    def scaling(run: Run) -> Iterable[dict[str, Any]]:
+    def scaling(run: Run) -> Rows:
         validation, test = run.folder.outputs("validation"), run.folder.outputs("test")
         temperature = fitted_temperature(validation.logits, validation.labels)
         row = {"n": len(test.labels), "n_validation": len(validation.labels), "temperature": temperature}

@@ -1,10 +1,10 @@
 """What samples are worth: two statistics of features and class probabilities, and how chains move.
 
-The formulas are those of the Inception Score and of the Fréchet Inception Distance, but they bear these names only with
-Inception's features. With features of the study's own they compare samples within one table, and nothing beyond it.
+The formulas are those of the Inception Score and of the Fréchet Inception Distance, which bear these names only with
+Inception's features. On the features of a classifier of the study they compare samples within one table alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from hdge.core.readings import log_q_x, of_label, prediction
 from hdge.evaluators.classification import accuracy_table
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, percentile_interval
+from hdge.evaluators.tables import Rows, rows
 from hdge.measure.critic import Sampled
 
 SCORES = {
@@ -40,14 +41,8 @@ def inception_score(probabilities: Float[np.ndarray, "n classes"], splits: int =
 
     .. math:: \exp \frac1N \sum_i \sum_y p(y|x_i) \log \frac{p(y|x_i)}{p(y)}, \qquad p(y) = \frac1N \sum_i p(y|x_i)
 
-    With 0 log 0 = 0.
-
-    Args:
-        probabilities: p(y|x), shape (N, C), rows that sum to 1.
-        splits: consecutive parts of equal size over which the score is averaged.
-
-    Returns:
-        In [1, C]: 1 if all rows are the same, C if each is sure and all classes are equally frequent.
+    With 0 log 0 = 0. The score is averaged over as many consecutive parts of equal size as there are splits. It is in
+    [1, C]: 1 if all rows are the same, C if each is sure and all classes are equally frequent.
 
     Raises:
         ValueError: fewer images than splits, or rows that are not probabilities.
@@ -98,13 +93,8 @@ def frechet_distance(features_a: Float[np.ndarray, "n d"], features_b: Float[np.
 
     The matrix under the root is symmetric and has the eigenvalues of S_a S_b, so nothing complex ever appears.
 
-    Args:
-        features_a: shape (N, D).
-        features_b: shape (M, D).
-
-    Returns:
-        At least 0, in squared units of the features. Few images bias it upwards: two sets of the same Gaussian of
-        covariance s^2 I lie about s^2 D (D + 5) / 4 (1/N + 1/M) apart.
+    The distance is at least 0, in squared units of the features. Few images bias it upwards: two sets of N and M images
+    of the same Gaussian of covariance s^2 I lie about s^2 D (D + 5) / 4 (1/N + 1/M) apart.
 
     Raises:
         ValueError: sets of other widths, fewer than two images, or features that are not finite.
@@ -129,24 +119,21 @@ def centred_interval(value: float, replicates: Sequence[float]) -> tuple[float, 
     return max(0.0, low), high
 
 
-def scores_of(
-    features: Tensor, probabilities: Tensor, reference: Mapping[str, Tensor], names: tuple[str, str]
-) -> list[dict[str, object]]:
-    """Both scores of one set of images: rows of score, n, value, low, high (bootstrap over the images)."""
+def scores_of(features: Tensor, probabilities: Tensor, reference: Mapping[str, Tensor], names: tuple[str, str]) -> Rows:
+    """Both scores of one set of images: score, n, value, low, high (bootstrap over the images)."""
     f, p, n = features.double().numpy(), probabilities.double().numpy(), len(features)
     p = p / p.sum(axis=1, keepdims=True)
     mean, root = reference["train_mean"].numpy(), square_root(reference["train_covariance"].numpy())
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     draws = [rng.integers(n, size=n) for _ in range(REPLICATES if f.shape[1] <= WIDEST else 0)]
-    rows: list[dict[str, object]] = []
-    for name, value, replicates in (
-        (names[0], inception_score(p), [inception_score(p[draw]) for draw in draws]),
-        (names[1], gaussian_distance(mean, root, *moments(f)),
-         [gaussian_distance(mean, root, *moments(f[draw])) for draw in draws]),
-    ):  # fmt: skip
+
+    def row(name: str, values: np.ndarray, score: Callable[[np.ndarray], float]) -> dict[str, object]:
+        value, replicates = score(values), [score(values[draw]) for draw in draws]
         low, high = centred_interval(value, replicates) if replicates else (np.nan, np.nan)
-        rows.append({"score": name, "n": n, "value": value, "low": low, "high": high})
-    return rows
+        return {"score": name, "n": n, "value": value, "low": low, "high": high}
+
+    yield row(names[0], p, inception_score)
+    yield row(names[1], f, lambda values: gaussian_distance(mean, root, *moments(values)))
 
 
 def scores_table(sampled: Sequence[Sampled], reference: Mapping[str, Tensor], critic: str) -> pd.DataFrame:
@@ -162,20 +149,24 @@ def scores_table(sampled: Sequence[Sampled], reference: Mapping[str, Tensor], cr
         (Wilson over test images for the accuracy; centred bootstrap over samples for the rest, not a number beyond
         :data:`WIDEST` features).
     """
-    rows: list[dict[str, object]] = []
-    for one in sampled:
-        names = {"method": one.run.row, "seed": one.run.seed}
+
+    def scores(one: Sampled) -> Rows:
         if one.run.classifies:
-            [own] = accuracy_table([one.run]).to_dict("records")
-            value = {name: own[name] for name in ("low", "high")}
-            rows.append({**names, "score": ACCURACY, "n": own["n"], "value": own["accuracy"], **value})
+            [own] = accuracy_table([one.run]).rename(columns={"accuracy": "value"}).to_dict("records")
+            yield {"score": ACCURACY, **{name: own[name] for name in ("n", "value", "low", "high")}}
         if reference and one.critique:
-            scores = scores_of(one.critique["features"], one.critique["probabilities"], reference, SCORES[critic])
-            rows += [{**names, **row} for row in scores]
-    for kind, name in REFERENCES.items() if reference else ():
-        scores = scores_of(reference[f"{kind}_features"], reference[f"{kind}_probabilities"], reference, SCORES[critic])
-        rows += [{"method": name, "seed": None, **row} for row in scores]
-    return pd.DataFrame(rows).astype({"seed": "Int64"})
+            yield from scores_of(one.critique["features"], one.critique["probabilities"], reference, SCORES[critic])
+
+    of_references = [
+        {"method": name, "seed": None, **row}
+        for kind, name in REFERENCES.items()
+        if reference
+        for row in scores_of(
+            reference[f"{kind}_features"], reference[f"{kind}_probabilities"], reference, SCORES[critic]
+        )
+    ]
+    table = rows(sampled, scores, ["score", "n", "value", "low", "high"])
+    return pd.concat([table, pd.DataFrame(of_references)], ignore_index=True).astype({"seed": "Int64"})
 
 
 def chains_table(sampled: Sequence[Sampled]) -> pd.DataFrame:
@@ -186,58 +177,54 @@ def chains_table(sampled: Sequence[Sampled]) -> pd.DataFrame:
         constant of the network), low, high (5 and 95 % of the chains), distance (mean over chains of the root mean
         square over pixels in [0, 1]), changed (share of chains; not a number with a single logit).
     """
-    rows = []
-    for one in sampled:
+
+    def chains(one: Sampled) -> Rows:
         for start in ("noise", "data") if "steps" in one.samples else ():
             log_q, distance, changed = (
                 one.samples[f"{start}_{name}"].double() for name in ("log_q_x", "distance", "changed")
             )
-            low, median, high = np.quantile(log_q.numpy(), [0.05, 0.5, 0.95], axis=1)
-            share = changed.mean(dim=1).numpy() if one.run.classifies else np.nan
-            rows.append(
-                pd.DataFrame(
-                    {"method": one.run.row, "seed": one.run.seed, "start": start, "step": one.samples["steps"],
-                     "n": log_q.shape[1], "log_q_x": median, "low": low, "high": high,
-                     "distance": distance.mean(dim=1), "changed": share}
-                )
-            )  # fmt: skip
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+            quantiles = np.quantile(log_q.numpy(), [0.05, 0.5, 0.95], axis=1)
+            for i, step in enumerate(one.samples["steps"].tolist()):
+                low, median, high = quantiles[:, i]
+                share = changed[i].mean().item() if one.run.classifies else np.nan
+                row = {"start": start, "step": step, "n": log_q.shape[1], "log_q_x": median, "low": low, "high": high}
+                yield {**row, "distance": distance[i].mean().item(), "changed": share}
+
+    return rows(sampled, chains, ["start", "step", "n", "log_q_x", "low", "high", "distance", "changed"])
+
+
+SAMPLE_COLUMNS = ["method", "class", "index", "pixel_mean", "seed", "logit", "log_q_x", "agrees", "critic_probability"]
 
 
 def samples_table(sampled: Sequence[Sampled], critic: str, each: int = SHOWN) -> tuple[pd.DataFrame, list[np.ndarray]]:
-    """A few samples of every class, as many test images before them, and what can be said of each; no choice is made.
+    """The first few samples of every class, as many test images before them, and what can be said of each.
 
     Returns:
         One row a picture, and the pictures in the same order, uint8 (channels, H, W). Columns: method (or "test
-        images"), seed, class, index (of the class), logit (f(x)[y] of the run at the picture, nats), log_q_x, agrees
-        (whether argmax f(x) of the run is y), critic_probability (of y by the study's classifier; not a number if
-        it has not seen the picture), pixel_mean (in [0, 1]).
+        images"), class, index (of the class), pixel_mean (in [0, 1]), seed, logit (f(x)[y] of the run at the picture,
+        nats), log_q_x, agrees (whether argmax f(x) of the run is y), critic_probability (of y by the study's
+        classifier; not a number if it has not seen the picture).
     """
-    rows, pictures = [], []
     shown = [one for one in sampled if "class_samples" in one.samples]
-    if shown:
-        classes = shown[0].run.folder.record()["data"]["classes"]
-        first = shown[0].samples
-        for i, index in _first_of_each(first["image_labels"], each):
-            picture = first["images"][i]
-            rows.append({"method": REFERENCES["test"], "class": classes[first["image_labels"][i]], "index": index,
-                         "pixel_mean": picture.double().mean().item() / 255})  # fmt: skip
-            pictures.append(picture.numpy())
+    classes = shown[0].run.folder.record()["data"]["classes"] if shown else []
+    found: list[dict[str, object]] = []
+    pictures: list[np.ndarray] = []
+
+    def add(images: Tensor, labels: Tensor, names: dict[str, object], said: dict[str, Tensor]) -> None:
+        for i, index in _first_of_each(labels, each):
+            row = {"class": classes[labels[i]], "index": index, "pixel_mean": images[i].double().mean().item() / 255}
+            found.append({**names, **row, **{name: values[i].item() for name, values in said.items()}})
+            pictures.append(images[i].numpy())
+
+    for one in shown[:1]:
+        add(one.samples["images"], one.samples["image_labels"], {"method": REFERENCES["test"]}, {})
     for one in shown:
         logits, labels = one.samples["class_logits"].double(), one.samples["class_labels"]
-        own, log_q, right = of_label(logits, labels), log_q_x(logits), prediction(logits) == labels
-        sure = one.critique.get("class_probabilities") if critic == "study" else None
-        for i, index in _first_of_each(labels, each):
-            picture = one.samples["class_samples"][i]
-            rows.append(
-                {"method": one.run.row, "seed": one.run.seed, "class": classes[labels[i]], "index": index,
-                 "logit": own[i].item(), "log_q_x": log_q[i].item(), "agrees": right[i].item(),
-                 "critic_probability": np.nan if sure is None else sure[i, labels[i]].item(),
-                 "pixel_mean": picture.double().mean().item() / 255}
-            )  # fmt: skip
-            pictures.append(picture.numpy())
-    table = pd.DataFrame(rows)
-    return table if table.empty else table.astype({"seed": "Int64"}), pictures
+        said = {"logit": of_label(logits, labels), "log_q_x": log_q_x(logits), "agrees": prediction(logits) == labels}
+        if critic == "study" and "class_probabilities" in one.critique:
+            said["critic_probability"] = of_label(one.critique["class_probabilities"], labels)
+        add(one.samples["class_samples"], labels, {"method": one.run.row, "seed": one.run.seed}, said)
+    return pd.DataFrame(found, columns=SAMPLE_COLUMNS).astype({"seed": "Int64"}), pictures
 
 
 def _first_of_each(labels: Tensor, each: int) -> list[tuple[int, int]]:

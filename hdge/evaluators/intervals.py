@@ -1,7 +1,9 @@
 """Intervals, each saying what varies: the test images of one run, or the seed from run to run."""
 
 import math
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,13 +21,7 @@ def wilson_interval(successes: int, n: int, level: float = LEVEL) -> tuple[float
 
     .. math:: \frac{\hat p + z^2/2n \pm z \sqrt{\hat p (1 - \hat p)/n + z^2/4n^2}}{1 + z^2/n}
 
-    Args:
-        successes: from 0 to n.
-        n: images, at least 1.
-        level: confidence, in (0, 1).
-
-    Returns:
-        Lower and upper limit in [0, 1].
+    Both limits are in [0, 1], for 0 to n successes among n >= 1 images.
 
     Source: Wilson 1927.
     """
@@ -39,18 +35,13 @@ def student_interval(values: Sequence[float], level: float = LEVEL) -> tuple[flo
 
     .. math:: \bar v \pm t_{S-1} \, s / \sqrt S
 
-    Args:
-        values: one value a seed, S of them.
-        level: confidence, in (0, 1).
-
-    Returns:
-        Lower and upper limit; not a number for a single seed, which says nothing about seeds.
+    The limits are not numbers for a single seed, S = 1, which says nothing about seeds.
     """
     if len(values) < 2:
         return math.nan, math.nan
     if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    found = stats.ttest_1samp(values, 0).confidence_interval(level)
+        return float(np.mean(values)), float(np.mean(values))
+    found = _student(values).confidence_interval(level)
     return float(found.low), float(found.high)
 
 
@@ -59,17 +50,19 @@ def student_p(values: Sequence[float]) -> float:
 
     .. math:: p = 2 \, P\left(T_{S-1} > \frac{|\bar v|}{s / \sqrt S}\right)
 
-    Args:
-        values: one value a seed, S of them.
-
-    Returns:
-        In [0, 1]; not a number for a single seed, 1 for values that are all 0.
+    It is not a number for a single seed. Equal values are certain of a difference, p = 0, or of none, p = 1.
     """
     if len(values) < 2:
         return math.nan
-    if np.ptp(values) == 0:  # no spread: certain of a difference, or of none
+    if np.ptp(values) == 0:
         return float(values[0] == 0)
-    return float(stats.ttest_1samp(values, 0).pvalue)
+    return float(_student(values).pvalue)
+
+
+def _student(values: Sequence[float]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of values that agree in nearly all digits
+        return stats.ttest_1samp(values, 0)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -77,11 +70,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1) \, p_{(j)})
 
-    Args:
-        p_values: p of every comparison, in [0, 1], in any order.
-
-    Returns:
-        The adjusted values in the same order.
+    The values may come in any order, and keep it.
 
     Source: Holm 1979.
     """
@@ -99,10 +88,6 @@ def partial_conjunction(p_values: Sequence[float], least: int) -> float:
 
     With k = m it is the largest p-value: all must hold at once, and none is corrected.
 
-    Args:
-        p_values: p of every comparison, m of them.
-        least: k, from 1 to m.
-
     Source: Benjamini & Heller 2008, equation 3.
     """
     return min(1.0, (len(p_values) - least + 1) * sorted(p_values)[least - 1])
@@ -117,31 +102,19 @@ def percentile_interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[f
 def over_seeds(table: pd.DataFrame, value: str, keys: list[str]) -> pd.DataFrame:
     """Mean over seeds and its interval for every combination of the keys, in order of first appearance.
 
-    Args:
-        table: one row a seed and combination.
-        value: the column to average.
-        keys: the columns that stay.
-
     Returns:
-        Columns: keys, seeds, ``value``, low, high.
+        Columns: keys, seeds, ``value``, low, high (95 % Student interval over seeds).
     """
-    rows = []
+    found = []
     for group, part in table.groupby(keys, sort=False):
         low, high = student_interval(part[value].tolist())
         names = dict(zip(keys, group, strict=True))
-        rows.append({**names, "seeds": len(part), value: part[value].mean(), "low": low, "high": high})
-    return pd.DataFrame(rows)
+        found.append({**names, "seeds": len(part), value: part[value].mean(), "low": low, "high": high})
+    return pd.DataFrame(found, columns=None if found else [*keys, "seeds", value, "low", "high"])
 
 
 def differences(table: pd.DataFrame, value: str, keys: list[str], method: str, baseline: str) -> pd.DataFrame:
     """Difference of two methods seed by seed: the same splits and the same test images under both.
-
-    Args:
-        table: one row a method, seed and combination of the keys.
-        value: the column to compare.
-        keys: the columns that stay, besides the seed.
-        method: minuend.
-        baseline: subtrahend.
 
     Returns:
         Columns: keys, seed, difference; only seeds that both methods have.

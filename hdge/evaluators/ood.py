@@ -5,7 +5,7 @@ nothing is fitted or standardised on out-of-distribution images.
 """
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ from torch import Tensor
 
 from hdge.core.readings import confidence, log_q_x
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, percentile_interval
-from hdge.evaluators.tables import rows
+from hdge.evaluators.tables import Rows, rows
 from hdge.study.runs import Outputs, Run
 
 SCORES = ("log q(x)", "max q(y|x)", "approximate mass")
+DETECTORS = ("ODIN", "Mahalanobis")  # of :mod:`hdge.measure.posthoc`
 
 
 def scores_of(outputs: Outputs) -> dict[str, np.ndarray]:
@@ -30,8 +31,7 @@ def scores_of(outputs: Outputs) -> dict[str, np.ndarray]:
 
     The third is JEM's approximate mass: a typical image lies where the density is flat, not where it is highest.
 
-    Returns:
-        Shape (N,) each, by name; no confidence where there is a single logit, no mass where no gradients are stored.
+    A single logit has no confidence, and outputs without stored gradients have no mass.
 
     Source: paper, section 5.1; Grathwohl et al. 2019, section 5.3.
     """
@@ -48,21 +48,21 @@ def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> float:
 
     .. math:: \frac{1}{n m} \sum_{i=1}^{n} \sum_{j=1}^{m} [s_i > r_j] + \tfrac12 [s_i = r_j]
 
-    Args:
-        scores_in: s, shape (n,), of in-distribution images, the positive class.
-        scores_out: r, shape (m,), of out-of-distribution images.
-
-    Returns:
-        In [0, 1]; 0.5 is chance.
+    The n scores s are those of in-distribution images, the positive class; the m scores r are the others'. It is in
+    [0, 1], and 0.5 is chance.
 
     Raises:
         ValueError: an empty set, or scores that are not finite.
 
     Source: paper, section 5.1; Hendrycks & Gimpel 2016.
     """
+    return float(roc_auc_score(*_as_classes(scores_in, scores_out)))
+
+
+def _as_classes(scores_in: ArrayLike, scores_out: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each image is in-distribution, 1 or 0, and all scores."""
     inside, outside = np.asarray(scores_in, dtype=float), np.asarray(scores_out, dtype=float)
-    target = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
-    return float(roc_auc_score(target, np.concatenate([inside, outside])))
+    return np.repeat([1.0, 0.0], [len(inside), len(outside)]), np.concatenate([inside, outside])
 
 
 def average_precision(scores_in: ArrayLike, scores_out: ArrayLike) -> float:
@@ -72,25 +72,14 @@ def average_precision(scores_in: ArrayLike, scores_out: ArrayLike) -> float:
 
     over the distinct scores from the highest down. Chance is the share of in-distribution images, so that values of
     sets of different size do not compare.
-
-    Args:
-        scores_in: shape (n,).
-        scores_out: shape (m,).
     """
-    target = np.concatenate([np.ones(len(np.asarray(scores_in))), np.zeros(len(np.asarray(scores_out)))])
-    return float(average_precision_score(target, np.concatenate([scores_in, scores_out])))
+    return float(average_precision_score(*_as_classes(scores_in, scores_out)))
 
 
 def false_positive_rate(scores_in: ArrayLike, scores_out: ArrayLike, true_positive_rate: float = 0.95) -> float:
-    """Share of out-of-distribution images let through by the highest threshold that keeps 95 % of the others.
+    """Share of out-of-distribution images at or above the highest threshold that keeps 95 % of in-distribution images.
 
-    Args:
-        scores_in: shape (n,), the positive class.
-        scores_out: shape (m,).
-        true_positive_rate: share of in-distribution images at or above the threshold, in (0, 1].
-
-    Returns:
-        In [0, 1]; 0.95 is chance.
+    It is in [0, 1], and the true positive rate, in (0, 1], is chance.
     """
     ordered = np.sort(np.asarray(scores_in, dtype=float))[::-1]
     threshold = ordered[int(np.ceil(true_positive_rate * len(ordered) - 1e-9)) - 1]
@@ -102,17 +91,9 @@ def bootstrap_auroc(
 ) -> Float[np.ndarray, " replicates"]:
     """AUROC of resampled test sets, both resampled with replacement; what varies is the test images.
 
-    A resample is a count of every image, and how many resampled others an image outscores is a sum over their ranks.
-    All of these are whole numbers, so the result is exact. Counts do not depend on scores and are drawn once.
-
-    Args:
-        scores_in: shape (n,).
-        scores_out: shape (m,).
-        replicates: R, number of resamples.
-        seed: of the resampling; the same seed draws the same images whatever the scores.
-
-    Returns:
-        Shape (R,).
+    A resample is a count of every image. The number of resampled others that an image outscores is a sum over their
+    ranks. All of these are whole numbers, so that the result is exact. The same seed draws the same images whatever the
+    scores.
     """
     inside, outside = np.asarray(scores_in, dtype=float), np.asarray(scores_out, dtype=float)
     counts_in, counts_out = _resampled(len(inside), len(outside), replicates, seed)
@@ -147,67 +128,61 @@ def detection_row(scores_in: np.ndarray, scores_out: np.ndarray, replicates: int
 def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES) -> pd.DataFrame:
     """Detection by every run, score and out-of-distribution set (paper, Tables 1 and 4).
 
-    Args:
-        runs: finished runs.
-        replicates: of the bootstrap; 0 for none, and no interval.
-
     Returns:
-        Columns: method, seed, score, ood_set, n_in, n_out, auroc, low, high (bootstrap over test images), aupr_in
-        (in-distribution images positive), fpr_at_95_tpr.
+        Columns: method, seed, score, ood_set, n_in, n_out, auroc, low, high (bootstrap over test images; left out for 0
+        replicates), aupr_in (in-distribution images positive), fpr_at_95_tpr.
     """
 
-    def detection(run: Run) -> Iterable[dict[str, Any]]:
+    def detection(run: Run) -> Rows:
         inside = scores_of(run.folder.outputs("test"))
         for name in run.stored_sets():
             outside = scores_of(run.folder.outputs(name))
             for score in inside:
                 yield {"score": score, "ood_set": name, **detection_row(inside[score], outside[score], replicates)}
 
-    table = rows(runs, detection)
+    table = rows(runs, detection, ["score", "ood_set", "n_in", "n_out", "auroc"])
     return table.sort_values("score", key=lambda column: column.map(SCORES.index), kind="stable", ignore_index=True)
 
 
 def posthoc_table(scored: Sequence[tuple[Run, Mapping[str, Tensor]]], replicates: int = REPLICATES) -> pd.DataFrame:
-    """Detection by the post-hoc detectors of :mod:`hdge.measure.posthoc`; their names stand as scores.
+    """Detection by the post-hoc detectors of :mod:`hdge.measure.posthoc`, in the columns of :func:`auroc_table`.
 
-    Returns:
-        Columns as of :func:`auroc_table`.
+    Args:
+        scored: runs with their scores, "<detector>/<set>", higher for in-distribution.
+        replicates: of the bootstrap.
     """
     scores = {(run.row, run.seed): own for run, own in scored}
 
-    def detection(run: Run) -> Iterable[dict[str, Any]]:
+    def detection(run: Run) -> Rows:
         own = scores[run.row, run.seed]
-        for detector in dict.fromkeys(name.split("/")[0] for name in own):
+        for detector in DETECTORS:
             for name in run.config.evaluation_sets:
                 inside, outside = (own[f"{detector}/{part}"].numpy() for part in ("test", name))
                 yield {"score": detector, "ood_set": name, **detection_row(inside, outside, replicates)}
 
-    return rows([run for run, _ in scored], detection)
+    return rows([run for run, _ in scored], detection, ["score", "ood_set", "n_in", "n_out", "auroc"])
 
 
 def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:
     """Histograms of log q(x), in and out of distribution, one pair a run and set (paper, Figure 1).
 
-    Bins span the central 99.8 % of both sets together, so that a few far images do not flatten the picture;
-    the images beyond are counted in the outermost bins.
+    Bins span the central 99.8 % of both sets together, so that a few far images do not flatten the picture. The images
+    beyond are counted in the outermost bins.
 
     Returns:
         Columns: method, seed, ood_set, images ("in" or "out"), lower, upper (nats), count, n, share.
     """
-    parts = []
-    for run in runs:
+
+    def histogram(run: Run) -> Rows:
         inside = log_q_x(run.folder.outputs("test").logits).double().numpy()
         for name in run.stored_sets():
             outside = log_q_x(run.folder.outputs(name).logits).double().numpy()
             low, high = np.quantile(np.concatenate([inside, outside]), [0.001, 0.999])
             edges = np.linspace(low, high, bins + 1)
             for images, scores in (("in", inside), ("out", outside)):
+                n, named = len(scores), {"ood_set": name, "images": images}
                 counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
-                parts.append(
-                    pd.DataFrame(
-                        {"method": run.row, "seed": run.seed, "ood_set": name, "images": images,
-                         "lower": edges[:-1], "upper": edges[1:], "count": counts,
-                         "n": len(scores), "share": counts / len(scores)}
-                    )
-                )  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
+                for lower, upper, count in zip(edges[:-1], edges[1:], counts, strict=True):
+                    yield {**named, "lower": lower, "upper": upper, "count": count, "n": n, "share": count / n}
+
+    return rows(runs, histogram)

@@ -2,20 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 from scipy import stats
 from torch import Tensor
 
 from hdge.evaluators.intervals import LEVEL, wilson_interval
+from hdge.evaluators.tables import Rows, rows
 from hdge.measure.attacks import Attacked
-from hdge.study.settings import AttackProtocol
 
 PGD, AUTOATTACK, THROUGH_NOISE = "PGD", "AutoAttack", "PGD through noise"
 UNIT_NAMES = {"l2": "pixels of [0, 1]", "linf": "1/255"}
-# PGD and AutoAttack differ by three or four points of accuracy on networks whose gradients are known to be honest,
-# those of plain adversarial training, and by ten and more where gradients are masked (Croce & Hein 2020).
+# PGD and AutoAttack differ by three or four points of accuracy on networks of plain adversarial training, which mask no
+# gradients. They differ by ten and more where gradients are masked (Croce & Hein 2020).
 MASKED_ABOVE = 0.05
 
 
@@ -26,24 +25,33 @@ def robustness_table(attacked: Sequence[Attacked]) -> pd.DataFrame:
         Columns: method, seed, attack, norm, radius, unit (of the radius), n, correct, accuracy, low, high (Wilson, over
         test images), chance (1/C), claimed (whether a verdict is passed here).
     """
-    rows = []
-    for run, protocol, withstood in attacked:
-        chance = 1 / len(run.folder.record()["data"]["classes"])
-        for attack, norm, radius, images in _measured(protocol, withstood):
+
+    def accuracies(one: Attacked) -> Rows:
+        chance = 1 / len(one.run.folder.record()["data"]["classes"])
+        for attack, norm, radius, images in _measured(one):
             n, correct = len(images), int(images.sum())
             low, high = wilson_interval(correct, n)
-            rows.append(
-                {"method": run.row, "seed": run.seed, "attack": attack, "norm": norm, "radius": radius,
-                 "unit": UNIT_NAMES[norm], "n": n, "correct": correct, "accuracy": correct / n, "low": low,
-                 "high": high, "chance": chance, "claimed": attack == PGD and (norm, radius) in protocol.checked}
-            )  # fmt: skip
-    return pd.DataFrame(rows)
+            yield {
+                "attack": attack,
+                "norm": norm,
+                "radius": radius,
+                "unit": UNIT_NAMES[norm],
+                "n": n,
+                "correct": correct,
+                "accuracy": correct / n,
+                "low": low,
+                "high": high,
+                "chance": chance,
+                "claimed": attack == PGD and (norm, radius) in one.protocol.checked,
+            }
+
+    return rows(attacked, accuracies)
 
 
 def gap_table(attacked: Sequence[Attacked]) -> pd.DataFrame:
     """PGD beside what checks it, at the same radii and on the same images, of every run that was checked.
 
-    AutoAttack finds what PGD's loss and steps miss. PGD through noise attacks, and judges, the network's mean decision
+    AutoAttack finds what PGD's loss and steps miss. PGD through noise attacks and measures the network's mean decision
     under the noise that it is evaluated with.
 
     Returns:
@@ -51,9 +59,9 @@ def gap_table(attacked: Sequence[Attacked]) -> pd.DataFrame:
         only_check (images withstood under one alone), difference (pgd - checked), low, high (over test images, paired),
         masked (whether the difference is above ``MASKED_ABOVE``: PGD alone overstates the method).
     """
-    rows: list[dict[str, Any]] = []
-    for run, protocol, withstood in attacked:
-        parts = {part[:3]: part[3] for part in _measured(protocol, withstood)}
+
+    def differences(one: Attacked) -> Rows:
+        parts = {part[:3]: part[3] for part in _measured(one)}
         for (check, norm, radius), images in parts.items():
             if check == PGD or radius == 0:
                 continue
@@ -61,13 +69,23 @@ def gap_table(attacked: Sequence[Attacked]) -> pd.DataFrame:
             only_pgd, only_check = int((pgd > images).sum()), int((images > pgd).sum())
             low, high = paired_interval(only_pgd, only_check, n)
             difference = (only_pgd - only_check) / n
-            rows.append(
-                {"method": run.row, "seed": run.seed, "check": check, "norm": norm, "radius": radius,
-                 "unit": UNIT_NAMES[norm], "n": n, "pgd": int(pgd.sum()) / n, "checked": int(images.sum()) / n,
-                 "only_pgd": only_pgd, "only_check": only_check, "difference": difference, "low": low, "high": high,
-                 "masked": difference > MASKED_ABOVE}
-            )  # fmt: skip
-    return pd.DataFrame(rows)
+            yield {
+                "check": check,
+                "norm": norm,
+                "radius": radius,
+                "unit": UNIT_NAMES[norm],
+                "n": n,
+                "pgd": int(pgd.sum()) / n,
+                "checked": int(images.sum()) / n,
+                "only_pgd": only_pgd,
+                "only_check": only_check,
+                "difference": difference,
+                "low": low,
+                "high": high,
+                "masked": difference > MASKED_ABOVE,
+            }
+
+    return rows(attacked, differences, ["check", "norm", "radius", "unit", "n", "pgd", "checked", "difference"])
 
 
 def paired_interval(only_first: int, only_second: int, n: int, level: float = LEVEL) -> tuple[float, float]:
@@ -75,14 +93,7 @@ def paired_interval(only_first: int, only_second: int, n: int, level: float = LE
 
     .. math:: p_1 - p_2 \pm z \sqrt{\frac{p_1 + p_2 - (p_1 - p_2)^2}{n + 2}}, \qquad p_i = \frac{n_i + 1}{n + 2}
 
-    Args:
-        only_first: n_1, images right under the first alone.
-        only_second: n_2, images right under the second alone.
-        n: images, at least 1.
-        level: confidence, in (0, 1).
-
-    Returns:
-        Lower and upper limit in [-1, 1].
+    Here n_1 images are right under the first alone and n_2 under the second alone. Both limits are in [-1, 1].
 
     Source: Bonett & Price 2012.
     """
@@ -92,8 +103,9 @@ def paired_interval(only_first: int, only_second: int, n: int, level: float = LE
     return max(-1.0, first - second - half), min(1.0, first - second + half)
 
 
-def _measured(protocol: AttackProtocol, withstood: dict[str, Tensor]) -> list[tuple[str, str, float, Tensor]]:
+def _measured(one: Attacked) -> list[tuple[str, str, float, Tensor]]:
     """Attack, norm, radius and images withstood, of each row of each tensor that was measured."""
+    protocol, withstood = one.protocol, one.withstood
     parts: list[tuple[str, str, float, Tensor]] = []
     for norm, radii in (("l2", protocol.l2), ("linf", protocol.linf)):
         parts += [(PGD, norm, float(r), row) for r, row in zip((0, *radii), withstood[norm], strict=True)]

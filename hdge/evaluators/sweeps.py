@@ -5,8 +5,7 @@ Runs are found by their configs, not by their names: a run belongs to a sweep if
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,9 +14,9 @@ from hdge.evaluators.calibration import expected_calibration_error, negative_log
 from hdge.evaluators.classification import accuracy_table
 from hdge.evaluators.intervals import holm, student_interval, student_p
 from hdge.evaluators.ood import SCORES, auroc_table
-from hdge.evaluators.tables import rows
+from hdge.evaluators.tables import Rows, rows
 from hdge.study.config import TrainConfig
-from hdge.study.runs import Run
+from hdge.study.runs import Run, of_rows
 
 # What the released code does and Algorithm 1 does not; notes on each are in notebook 08.
 DEPARTURES = {
@@ -36,11 +35,7 @@ COST, SELECTION = "operations ÷ HDGE's", "epoch picked by the images reported"
 
 
 def measures_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
-    """The study's main measures of every run in one column.
-
-    Args:
-        runs: finished runs that classify.
-        replicates: of the bootstrap of AUROC; 0 for none.
+    """The study's main measures of every run that classifies, in one column.
 
     Returns:
         Columns: method, seed, measure, better ("higher" or "lower"), ood_set ("–" but for AUROC), n (in-distribution
@@ -48,7 +43,7 @@ def measures_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
     """
     accuracy = accuracy_table(runs).rename(columns={"accuracy": "value"}).drop(columns="correct")
 
-    def calibration(run: Run) -> Iterable[dict[str, Any]]:
+    def calibration(run: Run) -> Rows:
         outputs = run.folder.outputs("test")
         for measure, function in (("ECE", expected_calibration_error), ("−log q(y|x)", negative_log_likelihood)):
             value = function(outputs.logits, outputs.labels)
@@ -64,12 +59,13 @@ def measures_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
 
 
 def changes(config: TrainConfig, base: TrainConfig) -> tuple[tuple[str, object], ...]:
-    """The settings, seed apart, in which a config differs from a base, with its values, by dotted name.
+    """Dotted names and values of the settings, seed apart, in which a config differs from a base.
 
-    A setting that one of the two methods does not have is no difference between them.
+    A setting that only one of the two methods has is no difference between them.
     """
-    own, other = _settings(config), _settings(replace(base, seed=config.seed))
-    return tuple(sorted((name, own[name]) for name in own.keys() & other.keys() if own[name] != other[name]))
+    own, other = _settings(config), _settings(base)
+    shared = (own.keys() & other.keys()) - {"seed"}
+    return tuple(sorted((name, own[name]) for name in shared if own[name] != other[name]))
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
@@ -114,61 +110,54 @@ def alpha_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
     Returns:
         Columns of :func:`measures_table`, and alpha.
     """
-    base = _base(runs, "hdge")
-    alphas = {}
-    for run in runs:
-        same_otherwise = base is not None and {name for name, _ in changes(run.config, base)} <= {
-            "hybrid.alpha",
-            "method",
-        }
-        if same_otherwise and run.config.method in ("hdge", "generative", "cross_entropy"):
-            alphas[run.row] = 1.0 if run.config.method == "cross_entropy" else run.config.hybrid.alpha
-    table = measures_table([run for run in runs if run.row in alphas], replicates)
+    base, allowed = _base(runs, "hdge"), {"method", "hybrid.alpha"}
+    alphas = {
+        run.row: 1.0 if run.config.method == "cross_entropy" else run.config.hybrid.alpha
+        for run in runs
+        if run.config.method in ("hdge", "generative", "cross_entropy")
+        and base is not None
+        and {name for name, _ in changes(run.config, base)} <= allowed
+    }
+    table = measures_table(of_rows(runs, list(alphas)), replicates)
     return table.assign(alpha=table["method"].map(alphas))
 
 
 def departures_table(runs: Sequence[Run]) -> pd.DataFrame:
     """What every departure of the released code changes, seed by seed on the same test images.
 
-    AUROC is averaged over the out-of-distribution sets. Besides the departures in training there is one in reporting:
-    validation accuracy of the best epoch less that of the last, which is what picking an epoch by the images that are
-    then reported adds to HDGE's own runs.
+    AUROC is averaged over the out-of-distribution sets. One departure is in reporting alone: the released code picks an
+    epoch by the images that it reports. For HDGE's runs its effect is the validation accuracy of the best epoch less
+    that of the last.
 
     Returns:
         Columns: departure, measure, n, seed, hdge, value, difference.
     """
     base = _base(runs, "hdge")
     names = {run.row: DEPARTURES[c] for run in runs if base and (c := changes(run.config, base)) in DEPARTURES}
-    own = [run for run in runs if run.row in ("hdge", *names)]
+    own = of_rows(runs, ["hdge", *names])
     table = measures_table(own)
-    means = table.groupby(["method", "seed", "measure"], sort=False)["value"].mean()
-    values: dict[Any, float] = means.to_dict()
+    values: dict[Any, float] = table.groupby(["method", "seed", "measure"], sort=False)["value"].mean().to_dict()
+    operations = {(run.row, run.seed): run.folder.record()["cost"]["operations_per_image"] for run in own}
+    for (row, seed), count in operations.items():
+        if ("hdge", seed) in operations:
+            values[row, seed, COST] = count / operations["hdge", seed]
     n = int(table["n"].iloc[0])
-    work = {(run.row, run.seed): run.folder.record()["cost"]["operations_per_image"] for run in own}
     found = []
-    for method, departure in names.items():
+    for departing, departure in names.items():
         for (row, seed, measure), value in values.items():
-            if row == method and ("hdge", seed, measure) in values:
-                own_value = values["hdge", seed, measure]
-                found.append((departure, measure, n, seed, own_value, value, value - own_value))
-        for run in own:
-            if run.row == method and ("hdge", run.seed) in work:
-                ratio = work[method, run.seed] / work["hdge", run.seed]
-                found.append((departure, COST, n, run.seed, 1.0, ratio, ratio - 1))
-    for run in own:
-        if run.row == "hdge":
-            curve = run.folder.history()["validation_accuracy"]
-            images = len(run.folder.outputs("validation").labels)
-            last, best = curve.iloc[-1], curve.max()
-            found.append((SELECTION, "accuracy", images, run.seed, last, best, best - last))
+            if row == departing and ("hdge", seed, measure) in values:
+                hdge = values["hdge", seed, measure]
+                found.append((departure, measure, n, seed, hdge, value, value - hdge))
+    for run in of_rows(runs, ["hdge"]):
+        curve = run.folder.history()["validation_accuracy"]
+        images = len(run.folder.outputs("validation").labels)
+        last, best = curve.iloc[-1], curve.max()
+        found.append((SELECTION, "accuracy", images, run.seed, last, best, best - last))
     return pd.DataFrame(found, columns=["departure", "measure", "n", "seed", "hdge", "value", "difference"])
 
 
 def effects_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Every departure's mean effect with its interval over seeds, and p-values corrected for all of them together.
-
-    Args:
-        table: :func:`departures_table`.
+    """Mean effects in a :func:`departures_table`, and p-values corrected for all of them together.
 
     Returns:
         Columns: departure, measure, n, seeds, hdge, value, difference, low, high (95 % Student interval over seeds), p,
@@ -176,12 +165,11 @@ def effects_table(table: pd.DataFrame) -> pd.DataFrame:
     """
     found = []
     for (departure, measure), part in table.groupby(["departure", "measure"], sort=False):
-        low, high = student_interval(part["difference"].tolist())
-        means = part[["hdge", "value", "difference"]].mean().to_dict()
-        found.append(
-            {"departure": departure, "measure": measure, "n": part["n"].iloc[0], "seeds": len(part), **means,
-             "low": low, "high": high, "p": student_p(part["difference"].tolist())}
-        )  # fmt: skip
+        differences = part["difference"].tolist()
+        low, high = student_interval(differences)
+        names = {"departure": departure, "measure": measure, "n": part["n"].iloc[0], "seeds": len(part)}
+        names |= {column: part[column].mean() for column in ("hdge", "value", "difference")}
+        found.append({**names, "low": low, "high": high, "p": student_p(differences)})
     effects = pd.DataFrame(found)
     tested = effects["p"].notna()
     effects.loc[tested, "p_holm"] = holm(effects.loc[tested, "p"].tolist())

@@ -34,7 +34,7 @@ def toy_results(models: Sequence[tuple[str, int, nn.Module]], count: int = 2000)
     """How trained networks do on fresh points, and how well they tell them from points spread over the square.
 
     Args:
-        models: method, seed and network.
+        models: method, seed and network of each.
         count: fresh points, and as many background points.
 
     Returns:
@@ -43,13 +43,17 @@ def toy_results(models: Sequence[tuple[str, int, nn.Module]], count: int = 2000)
     generator = torch.Generator().manual_seed(1)
     points, labels = spiral_arms(count, generator)
     background = HALF_WIDTH * (2 * torch.rand(count, 2, generator=generator) - 1)
-    rows = []
+    found = []
     for method, seed, model in models:
         inside, outside = model(points), model(background)
-        rows.append(
-            {"method": method, "seed": seed, "n": count,
-             "accuracy": (prediction(inside) == labels).double().mean().item(),
-             "auroc_log_q_x": auroc(log_q_x(inside), log_q_x(outside)),
-             "auroc_confidence": auroc(confidence(inside), confidence(outside))}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+        found.append(
+            {
+                "method": method,
+                "seed": seed,
+                "n": count,
+                "accuracy": (prediction(inside) == labels).double().mean().item(),
+                "auroc_log_q_x": auroc(log_q_x(inside), log_q_x(outside)),
+                "auroc_confidence": auroc(confidence(inside), confidence(outside)),
+            }
+        )
+    return pd.DataFrame(found)

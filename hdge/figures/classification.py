@@ -6,16 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hdge.figures.style import (
-    GREY,
-    describe,
-    legend,
-    plain_log_ticks,
-    run_dots,
-    seeds_phrase,
-    subplots,
-)
-from hdge.study.roster import METHODS
+from hdge.figures.style import DOTTED, describe, dots_phrase, handle, plain_log_ticks, run_dots, seeds_phrase, subplots
+from hdge.study.roster import METHODS, label
 
 
 def accuracy_figure(table: pd.DataFrame) -> Figure:
@@ -25,21 +17,9 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
     describe(
         figure,
         "Test accuracy of every run",
-        f"Dots: runs ({seeds_phrase(table)}), with 95 % Wilson intervals over test images; "
-        f"bars: means over seeds. n: {table['n'].iloc[0]:,} test images.",
+        f"{dots_phrase(table, 'Wilson')} n: {table['n'].iloc[0]:,} test images. Right is better.",
     )
     return figure
-
-
-def learning_curve(history: pd.DataFrame, column: str, ax: Axes) -> Axes:
-    """One column of the history against the epoch, a thin line a run."""
-    for (method, _), run in history.groupby(["method", "seed"], sort=False):
-        ax.plot(
-            run["epoch"], run[column], ".-", color=METHODS[str(method)].colour, linewidth=1, markersize=2, alpha=0.8
-        )
-    ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return ax
 
 
 PANELS = {
@@ -49,58 +29,70 @@ PANELS = {
 }
 
 
+def learning_curve(history: pd.DataFrame, column: str, ax: Axes) -> Axes:
+    """One column of the history against the epoch, a thin line a run."""
+    for (method, _), run in history.groupby(["method", "seed"], sort=False):
+        colour = METHODS[str(method)].colour
+        ax.plot(run["epoch"], run[column], ".-", color=colour, linewidth=1, markersize=2, alpha=0.8)
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return ax
+
+
 def learning_figure(history: pd.DataFrame) -> Figure:
     """Accuracies and validation loss over training, or the training loss of what cannot classify."""
-    panels = {column: label for column, label in PANELS.items() if column in history} or {"loss": "training loss"}
+    panels = {column: name for column, name in PANELS.items() if column in history} or {"loss": "training loss"}
     figure, [axes] = subplots(1, len(panels), 2.9)
-    for ax, (column, label) in zip(axes, panels.items(), strict=True):
-        learning_curve(history, column, ax).set_ylabel(label)
+    for ax, (column, name) in zip(axes, panels.items(), strict=True):
+        learning_curve(history, column, ax).set_ylabel(name)
     if len(axes) > 1:
         axes[1].sharey(axes[0])
-    legend(figure, list(dict.fromkeys(history["method"])))
+    methods = history["method"].unique()
+    handles = [handle(METHODS[method].colour, label(method)) for method in methods]
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(methods))
     describe(
         figure,
         "How the methods learn",
-        f"A line a run ({seeds_phrase(history)}). Training accuracy is the mean over each epoch under "
-        "augmentation; validation images are held out from training, and the test images are not used here.",
+        f"A line is a run ({seeds_phrase(history)}). Training accuracy is the mean over each epoch under augmentation. "
+        "Validation images are held out from training, and no test image is used here.",
     )
     return figure
 
 
 def cost_figure(table: pd.DataFrame) -> Figure:
-    """Accuracy beside the counted work of training: a row a method, the cheapest image first, a dot a run.
+    """Accuracy beside the operations of training: a row a method, the fewest operations first, a dot a run.
 
     Args:
         table: :func:`hdge.evaluators.classification.cost_table`.
     """
     methods = table.groupby("method")["operations_per_image"].mean().sort_values(kind="stable").index.tolist()
+    whole = table["operations_per_image"] * table["epochs"]
+    table = table.assign(whole=whole / whole[table["method"] == "cross_entropy"].mean())
     figure, [axes] = subplots(1, 3, 1.6 + 0.22 * len(methods), sharey=True)
     run_dots(table, "accuracy", "test accuracy (%)", axes[0], methods)
-    whole = table.assign(whole=table["operations_per_image"] * table["epochs"] / 1e9)
     for ax, column, name in (
-        (axes[1], "times_cross_entropy", "operations an image ÷ cross-entropy's"),
-        (axes[2], "whole", "10⁹ operations for each training image"),
+        (axes[1], "times_cross_entropy", "operations an image\n÷ cross-entropy's"),
+        (axes[2], "whole", "operations of the training\n÷ cross-entropy's"),
     ):
-        run_dots(whole.assign(low=whole[column], high=whole[column]), column, name, ax, methods, percent=False)
-        ax.xaxis.label.set_fontsize(7.5)
-        if whole[column].max() > 3 * whole[column].min():
+        run_dots(table, column, name, ax, methods, percent=False, interval=False)
+        ax.axvline(1, **DOTTED)
+        if table[column].max() > 3 * table[column].min():
             ax.set_xscale("log")
             plain_log_ticks(ax.xaxis)
-    axes[1].axvline(1, color=GREY, linewidth=0.8, linestyle=":")
     describe(
         figure,
         "What a method's accuracy costs",
-        f"A dot is a run ({seeds_phrase(table)}); bars are means over seeds. Accuracy has 95 % Wilson intervals over "
-        f"test images; n: {table['n'].iloc[0]:,}. Operations are floating-point operations of matrix products and "
-        "convolutions, forward and backward, counted over a whole training step. The right panel counts all epochs. "
-        "A method to the left of another is cheaper.",
+        f"{dots_phrase(table, 'Wilson')} n: {table['n'].iloc[0]:,} test images. Operations are the floating-point "
+        "operations of matrix products and convolutions, forward and backward, on a training image. They do not depend "
+        "on the machine. The training has them for every image and epoch. Left is cheaper in the middle and right "
+        "panels, where the dotted line marks cross-entropy.",
     )
     return figure
 
 
 def confusion_matrix(table: pd.DataFrame, ax: Axes) -> Axes:
     """Shares of each class's images taken for each class, in percent; zeros are left blank."""
-    order = list(dict.fromkeys(table["label"]))
+    order = table["label"].unique()
     shares = 100 * table.pivot(index="label", columns="predicted", values="share").loc[order, order]
     text = shares.map(lambda share: "" if share < 0.05 else f"{share:.0f}" if share >= 9.95 else f"{share:.1f}")
     sns.heatmap(
@@ -115,20 +107,20 @@ def confusion_matrix(table: pd.DataFrame, ax: Axes) -> Axes:
 
 def confusion_figure(table: pd.DataFrame) -> Figure:
     """A confusion matrix a method."""
-    methods = list(dict.fromkeys(table["method"]))
-    longest = max(len(str(label)) for label in table["label"])
+    methods = table["method"].unique()
+    longest = max(len(str(name)) for name in table["label"])
     figure, [axes] = subplots(1, len(methods), 4.4 + 0.08 * longest, sharey=True)
     for ax, method in zip(axes, methods, strict=True):
         own = table[table["method"] == method]
         seeds = own["seeds"].iloc[0]
         counted = f"n = {own['count'].sum():,}, {seeds} seed{'s' if seeds > 1 else ''}"
-        confusion_matrix(own, ax).set_title(f"{METHODS[method].label} ({counted})")
+        confusion_matrix(own, ax).set_title(f"{label(method)} ({counted})")
     for ax in axes[1:]:
         ax.set_ylabel("")
     describe(
         figure,
         "Which classes are taken for which",
-        "Percent of each class's test images, seeds pooled (each test image counts once a seed); "
-        "rows add to 100, blanks are below 0.05 %.",
+        "A number is a percentage of a class's test images, so that a row adds to 100. Seeds are pooled, so that n "
+        "counts each test image once a seed. A blank is below 0.05 %. Every number off the diagonal is a confusion.",
     )
     return figure

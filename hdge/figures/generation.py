@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from hdge.evaluators.generation import ACCURACY, REFERENCES, SCORES
+from hdge.evaluators.generation import ACCURACY, REFERENCES, better
 from hdge.figures.style import (
+    DOTTED,
     GREY,
     IN_COLOUR,
     OUT_COLOUR,
@@ -44,13 +45,10 @@ def empty_figure(title: str, caption: str) -> Figure:
 def sample_strip(table: pd.DataFrame, pictures: Sequence[np.ndarray], ax: Axes) -> Axes:
     """One method's samples, class after class from left to right, in :data:`ROWS` rows.
 
-    Args:
-        table: a row a picture: class, index (of the class, from 0).
-        pictures: uint8, shape (channels, H, W), in the table's order.
-        ax: where to draw.
+    Pictures are uint8, shape (channels, H, W), in the order of the table's rows.
     """
     channels, height, width = pictures[0].shape
-    classes = list(dict.fromkeys(table["class"]))
+    classes = table["class"].unique().tolist()
     columns = -(-(int(table["index"].max()) + 1) // ROWS)
     stride = columns * (width + 1) + GAP - 1
     canvas = np.full((ROWS * (height + 1) - 1, len(classes) * stride - GAP, channels), 255, dtype=np.uint8)
@@ -76,8 +74,8 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figur
     """
     if table.empty:
         return empty_figure("Samples of every class", "No run here has classes to sample from.")
-    classes = list(dict.fromkeys(table["class"]))[:MOST_CLASSES]
-    methods = list(dict.fromkeys(table["method"]))
+    classes = table["class"].unique().tolist()[:MOST_CLASSES]
+    methods = table["method"].unique()
     each = int(table["index"].max()) + 1
     columns = len(classes) * -(-each // ROWS)
     strip = ROWS * (WIDTH - 1.1) / columns * pictures[0].shape[1] / pictures[0].shape[2]
@@ -92,9 +90,9 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figur
     describe(
         figure,
         "Samples of every class, below real images",
-        f"{seeds_phrase(own)}. Chains of log q(x|y) from uniform noise (a flow samples directly), with "
-        f"pixels clipped to their range: the first {each} of a class, none chosen. n: {len(own):,} samples; the table "
-        "beside the picture has their statistics.",
+        f"Samples are ends of chains of log q(x|y) from uniform noise ({seeds_phrase(own)}); a flow samples directly. "
+        f"n: {len(own):,} samples, the first {each} of a class. None is chosen, and the table has statistics of each. "
+        "Pixels are clipped to their range. If a network has learnt a class, its samples resemble the images above.",
     )
     return figure
 
@@ -120,43 +118,36 @@ def chains_figure(table: pd.DataFrame) -> Figure:
     """
     if table.empty:
         return empty_figure("How chains move", "No run here was sampled by chains.")
-    methods = list(dict.fromkeys(table["method"]))
+    methods = table["method"].unique()
     figure, axes = subplots(3, len(methods), 5.2, sharex=True)
     labels = ("log q(x) + log Z (nats)", "distance from start\n(pixels in [0, 1])", "share with\nanother argmax f(x)")
-    for row, value, name in zip(axes, ("log_q_x", "distance", "changed"), labels, strict=True):
+    for row, name in zip(axes, labels, strict=True):
         row[0].set_ylabel(name, fontsize=8)
-        for ax, method in zip(row, methods, strict=True):
-            own = table[table["method"] == method]
-            if own[value].isna().all():
-                ax.text(
-                    0.5, 0.5, "one logit,\nno classes", ha="center", va="center", fontsize=7, transform=ax.transAxes
-                )
-            chain_line(own, value, ax)
-            if value == "log_q_x":
-                ax.set_title(two_lines(method), fontsize=8)
-                ax.yaxis.set_major_locator(MaxNLocator(4))
-            elif value == "changed":
-                ax.set_ylim(-0.03, 1.03)
-            else:
-                far = table.loc[table["distance"] > 0, "distance"]
-                ax.set_yscale("log")
-                ax.set_ylim(far.min() / 1.5, max(1.5, 1.5 * far.max()))
-                ax.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
-                ax.yaxis.set_major_locator(LogLocator())
-                ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                if ax is not row[0]:
-                    ax.set_yticklabels([])
-            if value == "changed":
-                ax.set_xlabel("step", fontsize=8)
+    far = table.loc[table["distance"] > 0, "distance"]
+    for upper, middle, lower, method in zip(*axes, methods, strict=True):
+        own = table[table["method"] == method]
+        chain_line(own, "log_q_x", upper).set_title(two_lines(method), fontsize=8)
+        upper.yaxis.set_major_locator(MaxNLocator(4))
+        chain_line(own, "distance", middle).set(yscale="log", ylim=(far.min() / 1.5, max(1.5, 1.5 * far.max())))
+        middle.axhline(1, **DOTTED)
+        middle.yaxis.set_major_locator(LogLocator())
+        middle.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        if middle is not axes[1][0]:
+            middle.set_yticklabels([])
+        chain_line(own, "changed", lower).set_ylim(-0.03, 1.03)
+        lower.set_xlabel("step", fontsize=8)
+        if own["changed"].isna().all():
+            where = {"ha": "center", "va": "center", "transform": lower.transAxes}
+            lower.text(0.5, 0.5, "one logit,\nno classes", fontsize=7, **where)
     counts = table.drop_duplicates("start").set_index("start")["n"]
     describe(
         figure,
-        "Do chains settle where the data are? From noise (red) and from test images (green)",
-        f"{seeds_phrase(table)}. Chains of log q(x) without clipping. Lines: medians of log q(x), "
-        "means of the root-mean-square distance; bands: 5 to 95 % of the chains. "
-        f"n: {counts['noise']:,} chains from noise, {counts['data']:,} from test images. If a density has learnt "
-        "the data, red rises to green and green stays. If nothing holds the density back, both rise and leave the "
-        "range of pixels (distances above the dotted 1). Compare log q(x) within a column only.",
+        "Chains from noise (red) and from test images (green)",
+        f"Chains of log q(x) are not clipped ({seeds_phrase(table)}). n: {counts['noise']:,} chains from noise, "
+        f"{counts['data']:,} from test images. Lines are medians of log q(x), means of the root-mean-square distance "
+        "and shares of chains. Bands hold 5 to 95 % of the chains. If a density has learnt the data, red rises to "
+        "green and green stays. If it has not, both rise and leave the range of pixels, at distances above the dotted "
+        "1. Values of log q(x) compare within a column only.",
     )
     return figure
 
@@ -168,34 +159,32 @@ def scores_figure(table: pd.DataFrame) -> Figure:
         table: :func:`hdge.evaluators.generation.scores_table`.
     """
     own = table[~table["method"].isin(list(REFERENCES.values()))]
-    methods, scores = list(dict.fromkeys(own["method"])), list(dict.fromkeys(own["score"]))
+    methods, scores = own["method"].unique().tolist(), own["score"].unique()
     figure, [axes] = subplots(1, len(scores), 1.75 + 0.25 * len(methods), sharey=True)
     for ax, score in zip(axes, scores, strict=True):
-        part = table[table["score"] == score]
-        percent = score == ACCURACY
-        axis = f"{score} (%)" if percent else score.replace(" on ", "\non ")
-        run_dots(part, "value", axis, ax, methods, percent=percent)
-        for name, style in zip(REFERENCES.values(), ("--", ":"), strict=True):
-            for value in part.loc[part["method"] == name, "value"]:
+        part, percent = table[table["score"] == score], score == ACCURACY
+        name = f"{score} (%)" if percent else score.replace(" on ", "\non ")
+        run_dots(part, "value", name, ax, methods, percent)
+        for reference, style in zip(REFERENCES.values(), ("--", ":"), strict=True):
+            for value in part.loc[part["method"] == reference, "value"]:
                 ax.axvline(value, color=GREY, linewidth=0.9, linestyle=style)
         positive = part["value"][part["value"] > 0]
-        if score in (SCORES["study"][1], SCORES["inception"][1]) and positive.max() > 10 * positive.min():
+        if better(score) == "lower" and positive.max() > 10 * positive.min():
             ax.set_xscale("log")
             ax.xaxis.set_major_locator(LogLocator(numticks=4))
             ax.xaxis.set_minor_locator(NullLocator())
-    samples = own.loc[own["score"] != ACCURACY, "n"]
-    judged = (
-        f"Samples: n: {int(samples.iloc[0]):,} a method, ends of chains of log q(x) from noise (a flow's own samples), "
-        "with 95 % bootstrap intervals over samples. Dashed: as many test images; dotted: as much uniform noise. The "
-        "distance is to all training images; few samples raise it, also that of the test images, its floor. "
-        if len(samples)
-        else "No samples could be scored. "
-    )
-    tested = own.loc[own["score"] == ACCURACY, "n"]
-    accurate = (
-        f"Accuracy: n: {int(tested.iloc[0]):,} test images, Wilson intervals; a single logit has none."
-        if len(tested)
-        else ""
-    )
-    describe(figure, "What samples are worth", f"{seeds_phrase(own)}. {judged}{accurate}")
+    accuracy, samples = own[own["score"] == ACCURACY]["n"], own[own["score"] != ACCURACY]["n"]
+    caption = [f"A dot is a run ({seeds_phrase(own)}), and a bar the mean over seeds."]
+    if len(samples):
+        caption.append(
+            f"n: {int(samples.iloc[0]):,} samples a run, with 95 % bootstrap intervals over samples. They are ends of "
+            "chains of log q(x) from noise; a flow samples directly. Dashed lines are as many test images, and dotted "
+            "lines as much uniform noise. The distance is to all training images. If samples are few, every distance "
+            "is larger, and that of the test images is the least to expect."
+        )
+    else:
+        caption.append("No samples could be scored.")
+    if len(accuracy):
+        caption.append(f"Accuracy has n: {int(accuracy.iloc[0]):,} test images and 95 % Wilson intervals.")
+    describe(figure, "Scores of samples, beside test accuracy", " ".join(caption))
     return figure

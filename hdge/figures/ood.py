@@ -7,15 +7,30 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hdge.figures.style import (
-    GREY,
+    DOTTED,
     IN_COLOUR,
     OUT_COLOUR,
     describe,
+    dots_phrase,
+    row_axis,
     run_dots,
-    seeds_phrase,
+    run_marks,
     subplots,
 )
-from hdge.study.roster import METHODS
+from hdge.study.roster import METHODS, label
+
+
+def counts_phrase(n_in: int, outside: pd.DataFrame, column: str) -> str:
+    """How many images are in distribution, and how many each out-of-distribution set has."""
+    counts = outside.drop_duplicates("ood_set").set_index("ood_set")[column]
+    sets = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return f"n: {n_in:,} in-distribution test images; {sets}."
+
+
+def auroc_phrase(table: pd.DataFrame) -> str:
+    """What the marks of both figures of AUROC are, in sentences for a caption."""
+    counts = counts_phrase(int(table["n_in"].iloc[0]), table, "n_out")
+    return f"{dots_phrase(table, 'bootstrap')} Dotted lines are chance. {counts}"
 
 
 def auroc_figure(table: pd.DataFrame) -> Figure:
@@ -24,29 +39,23 @@ def auroc_figure(table: pd.DataFrame) -> Figure:
     Args:
         table: :func:`hdge.evaluators.ood.auroc_table`.
     """
-    scores, sets = list(dict.fromkeys(table["score"])), list(dict.fromkeys(table["ood_set"]))
-    methods = list(dict.fromkeys(table["method"]))
+    scores, sets, methods = (table[column].unique().tolist() for column in ("score", "ood_set", "method"))
     figure, axes = subplots(len(scores), len(sets), 1.6 + len(scores) * (0.4 + 0.19 * len(methods)), sharex="col")
     for row, score in zip(axes, scores, strict=True):
         for ax, ood_set in zip(row, sets, strict=True):
             own = table[(table["score"] == score) & (table["ood_set"] == ood_set)]
-            run_dots(own, "auroc", "", ax, methods, percent=False)
-            ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+            run_dots(own, "auroc", "AUROC" if row is axes[-1] else "", ax, methods, percent=False)
+            ax.axvline(0.5, **DOTTED)
             if row is axes[0]:
                 ax.set_title(ood_set)
-            if row is axes[-1]:
-                ax.set_xlabel("AUROC")
             if ax is not row[0]:
                 ax.set_yticklabels([])
         row[0].set_ylabel(score)
-    counts = ", ".join(f"{row.ood_set} {row.n_out:,}" for row in table.drop_duplicates("ood_set").itertuples())
     describe(
         figure,
-        "Telling test images from others",
-        f"Dots: runs ({seeds_phrase(table)}), with 95 % bootstrap intervals over test images; "
-        f"bars: means over seeds; dotted: chance. n: {table['n_in'].iloc[0]:,} in-distribution test images, "
-        f"the positive class; {counts}. Methods of a single logit have no max q(y|x). Approximate mass is minus the "
-        "length of the gradient of log q(x) at an image.",
+        "Telling in-distribution test images from out-of-distribution images",
+        f"{auroc_phrase(table)} In-distribution images are the positive class, so that right is better. A method of a "
+        "single logit has no max q(y|x). Approximate mass is minus the length of the gradient of log q(x) at an image.",
     )
     return figure
 
@@ -55,30 +64,24 @@ def posthoc_figure(table: pd.DataFrame) -> Figure:
     """AUROC of every score of a plain classifier, post-hoc detectors included, and of HDGE: a row each.
 
     Args:
-        table: rows of :func:`hdge.evaluators.ood.auroc_table` and :func:`hdge.measure.posthoc.posthoc_table`.
+        table: rows of :func:`hdge.evaluators.ood.auroc_table` and :func:`hdge.evaluators.ood.posthoc_table`.
     """
-    sets = list(dict.fromkeys(table["ood_set"]))
-    rows = list(dict.fromkeys(zip(table["method"], table["score"], strict=True)))
+    sets = table["ood_set"].unique()
+    rows = dict.fromkeys(zip(table["method"], table["score"], strict=True))
     figure, [axes] = subplots(1, len(sets), 1.6 + 0.24 * len(rows), sharey=True)
     for ax, ood_set in zip(axes, sets, strict=True):
         for y, (method, score) in enumerate(rows):
             own = table[(table["method"] == method) & (table["score"] == score) & (table["ood_set"] == ood_set)]
-            ax.hlines([y] * len(own), own["low"], own["high"], color=METHODS[method].colour, linewidth=0.9)
-            ax.plot(own["auroc"], [y] * len(own), "o", color=METHODS[method].colour, markersize=2.5)
-            ax.vlines(own["auroc"].mean(), y - 0.35, y + 0.35, color=METHODS[method].colour, linewidth=1.6)
-        ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+            run_marks(own, "auroc", y, METHODS[method].colour, ax)
+        ax.axvline(0.5, **DOTTED)
         ax.set(title=ood_set, xlabel="AUROC")
-    axes[0].set_yticks(range(len(rows)), [f"{METHODS[method].label}: {score}" for method, score in rows])
-    axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    for ax in axes:
-        ax.tick_params(axis="y", length=0, labelsize=7)
-    counts = ", ".join(f"{row.ood_set} {row.n_out:,}" for row in table.drop_duplicates("ood_set").itertuples())
+        row_axis(ax, [f"{label(method)}: {score}" for method, score in rows])
     describe(
         figure,
-        "What a better score gains on the same classifier, beside what other training gains",
-        f"Dots: runs ({seeds_phrase(table)}), with 95 % bootstrap intervals over test images; "
-        f"bars: means over seeds; dotted: chance. n: {table['n_in'].iloc[0]:,} in-distribution test images, the "
-        f"positive class; {counts}. ODIN and Mahalanobis as their authors set them, fitted on training images alone.",
+        "Post-hoc scores of one classifier, beside HDGE's",
+        f"{auroc_phrase(table)} In-distribution images are the positive class, so that right is better. ODIN and "
+        "Mahalanobis have their authors' settings, and are fitted on training images alone. The rows of cross-entropy "
+        "differ in the score alone; HDGE's rows differ in training.",
     )
     return figure
 
@@ -102,7 +105,7 @@ def histogram_pair(table: pd.DataFrame, ax: Axes) -> Axes:
 
 def histogram_figure(table: pd.DataFrame) -> Figure:
     """Histograms of log q(x) (paper, Figure 1): a row a method, a column a set, the first seed of each."""
-    methods, sets = list(dict.fromkeys(table["method"])), list(dict.fromkeys(table["ood_set"]))
+    methods, sets = table["method"].unique(), table["ood_set"].unique()
     figure, axes = subplots(len(methods), len(sets), 1.1 + 1.25 * len(methods))
     for row, method in zip(axes, methods, strict=True):
         own = table[table["method"] == method]
@@ -113,15 +116,12 @@ def histogram_figure(table: pd.DataFrame) -> Figure:
                 ax.set_title(ood_set)
             if row is axes[-1]:
                 ax.set_xlabel("log q(x) + log Z (nats)")
-        row[0].set_ylabel(f"{METHODS[method].label}\nshare of images")
-    n_in = table.loc[table["images"] == "in", "n"].iloc[0]
-    outside = table[table["images"] == "out"].drop_duplicates("ood_set")
-    counts = ", ".join(f"{row.ood_set} {row.n:,}" for row in outside.itertuples())
+        row[0].set_ylabel(f"{label(method)}\nshare of images")
+    inside, outside = (table[table["images"] == images] for images in ("in", "out"))
     describe(
         figure,
-        "Density of test images (green) and of out-of-distribution images (red)",
-        f"One run a row (seed {table['seed'].min()}). A density that knows its training data "
-        f"puts red left of green. n: {n_in:,} in-distribution "
-        f"test images; {counts}. Outermost bins hold what lies beyond.",
+        "Density of in-distribution test images (green) and of out-of-distribution images (red)",
+        f"A row shows one run (seed {table['seed'].min()}). {counts_phrase(int(inside['n'].iloc[0]), outside, 'n')} "
+        "The outermost bins also hold the images beyond them. If a density detects a set, red lies left of green.",
     )
     return figure

@@ -1,6 +1,7 @@
-"""One look for every figure."""
+"""One look for every figure: marks, axes and the phrases that captions share."""
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,11 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from hdge.study.roster import METHODS
+from hdge.study.roster import METHODS, label
 from hdge.study.study import CAPTION_LOOK, CAPTION_WIDTH
 
 IN_COLOUR, OUT_COLOUR = "#009E73", "#D55E00"  # the paper's green and red, in their distinguishable shades
 GREY = "#666666"
+DOTTED: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": ":"}  # a line to compare with
 WIDTH = 7.0  # inches: a text column on A4
 
 STYLE = {
@@ -46,49 +48,76 @@ def subplots(rows: int, columns: int, height: float, **options: Any) -> tuple[Fi
 
 
 def describe(figure: Figure, title: str, caption: str) -> None:
-    """A title that says what to see, above; a caption with n, seeds and interval, below. Saving adds the scale."""
+    """A title above; a caption with n, seeds, interval and what to see, below. Saving adds the scale."""
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10)
-    figure.supxlabel("\n".join(textwrap.wrap(caption, CAPTION_WIDTH)), **CAPTION_LOOK)
+    lines = textwrap.wrap(caption, CAPTION_WIDTH, break_on_hyphens=False)
+    figure.supxlabel("\n".join(lines), **CAPTION_LOOK)
 
 
-def seeds_phrase(table: pd.DataFrame) -> str:
-    """How many seeds each method has, in words for a caption."""
-    counts = table.groupby("method", sort=False)["seed"].nunique()
-    most = int(counts.max())
-    fewer = []
-    for number in sorted(set(counts) - {most}, reverse=True):
-        names = [METHODS[str(method)].label for method, count in counts.items() if count == number]
-        fewer.append(f"{number} for {', '.join(names)}")
-    return "; ".join([f"{most} seed{'s' if most > 1 else ''} a method", *fewer])
+def seeds_phrase(table: pd.DataFrame, row: str = "method") -> str:
+    """How many seeds most methods, or values of another column, have, and which have another number."""
+    counts = table.groupby(row, sort=False)["seed"].nunique()
+    usual = int(counts.mode().max())
+    others = []
+    for number in sorted(set(counts) - {usual}, reverse=True):
+        names = [label(str(name)) for name, count in counts.items() if count == number]
+        others.append(f"{number} for {', '.join(names)}")
+    return "; ".join([f"{usual} seed{'s' if usual > 1 else ''} a {row}", *others])
+
+
+def dots_phrase(table: pd.DataFrame, interval: str) -> str:
+    """What :func:`run_marks` draws, in sentences for a caption."""
+    return (
+        f"A dot is a run ({seeds_phrase(table)}), a line its 95 % {interval} interval over test images, "
+        "and a bar the mean over seeds."
+    )
+
+
+def row_axis(ax: Axes, names: Sequence[str]) -> Axes:
+    """Names a row each, the first on top."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0, labelsize=7)
+    return ax
+
+
+def run_marks(own: pd.DataFrame, value: str, row: int, colour: str, ax: Axes, unit: float = 1.0) -> None:
+    """The runs of one row: a dot each on its interval from low to high, and a bar at their mean."""
+    if own.empty:
+        return
+    y = [row + 0.2 * (i - (len(own) - 1) / 2) for i in range(len(own))]
+    if "low" in own:
+        ax.hlines(y, unit * own["low"], unit * own["high"], color=colour, linewidth=0.9)
+    ax.plot(unit * own[value], y, "o", color=colour, markersize=2.5)
+    ax.vlines(unit * own[value].mean(), row - 0.35, row + 0.35, color=colour, linewidth=1.6)
 
 
 def run_dots(
-    table: pd.DataFrame, value: str, label: str, ax: Axes, methods: list[str] | None = None, percent: bool = True
+    table: pd.DataFrame,
+    value: str,
+    name: str,
+    ax: Axes,
+    methods: Sequence[str] = (),
+    percent: bool = True,
+    interval: bool = True,
 ) -> Axes:
-    """A row a method: a dot a run with its interval over test images, a bar at the mean over seeds.
+    """The runs of a method in a row; a method without values leaves its row empty.
 
     Args:
-        table: columns method, ``value``, low, high, the last three from 0 to 1.
+        table: columns method, ``value`` and, with an interval, low and high.
         value: the column to draw.
-        label: of the horizontal axis.
+        name: of the horizontal axis.
         ax: where to draw.
-        methods: the rows, by default those of the table; a method without values leaves its row empty.
-        percent: whether to draw percent.
+        methods: the rows, by default those of the table.
+        percent: whether values are shares that are drawn in percent.
+        interval: whether low and high are those of the value.
     """
-    methods = methods or list(dict.fromkeys(table["method"]))
-    unit = 100 if percent else 1
+    methods = methods or table["method"].unique().tolist()
+    table = table if interval else table[["method", value]]
     for row, method in enumerate(methods):
         own = table[table["method"] == method]
-        if own.empty:
-            continue
-        y = [row + 0.2 * (i - (len(own) - 1) / 2) for i in range(len(own))]
-        ax.hlines(y, unit * own["low"], unit * own["high"], color=METHODS[method].colour, linewidth=0.9)
-        ax.plot(unit * own[value], y, "o", color=METHODS[method].colour, markersize=2.5)
-        ax.vlines(unit * own[value].mean(), row - 0.35, row + 0.35, color=METHODS[method].colour, linewidth=1.6)
-    ax.set_yticks(range(len(methods)), [METHODS[method].label for method in methods])
-    ax.tick_params(axis="y", length=0, labelsize=7)
-    ax.set_ylim(len(methods) - 0.5, -0.5)
-    ax.set_xlabel(label)
+        run_marks(own, value, row, METHODS[method].colour, ax, 100.0 if percent else 1.0)
+    row_axis(ax, [label(method) for method in methods]).set_xlabel(name)
     return ax
 
 
@@ -99,9 +128,6 @@ def plain_log_ticks(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def legend(figure: Figure, methods: list[str]) -> None:
-    """The methods' colours, once a figure, above the axes."""
-    handles = [
-        Line2D([], [], color=METHODS[m].colour, marker="o", markersize=3.5, label=METHODS[m].label) for m in methods
-    ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(methods))
+def handle(colour: str, name: str, **look: Any) -> Line2D:
+    """An entry of a legend."""
+    return Line2D([], [], color=colour, label=name, **{"marker": "o", "markersize": 4, **look})

@@ -6,7 +6,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from hdge.figures.style import GREY, describe, subplots
-from hdge.study.roster import METHODS
+from hdge.study.roster import label
 
 READINGS = {"log_q_x": "log q(x) + log Z (nats)", "confidence": "max q(y|x)"}
 
@@ -29,22 +29,22 @@ def density_figure(table: pd.DataFrame) -> Figure:
     points = table[table["method"] == "data"]
     methods = [method for method in dict.fromkeys(table["method"]) if method != "data"]
     figure, axes = subplots(2, len(methods), 6.4, sharex=True, sharey=True)
-    for row, (reading, label) in zip(axes, READINGS.items(), strict=True):
+    for row, (reading, name) in zip(axes, READINGS.items(), strict=True):
         for ax, method in zip(row, methods, strict=True):
             mesh = plane(table[table["method"] == method], reading, ax)
-            figure.colorbar(mesh, ax=ax, label=label)
+            figure.colorbar(mesh, ax=ax, label=name)
             for marker, (_, own) in zip("o^s", points.groupby("label"), strict=True):
                 ax.plot(own["x1"], own["x2"], marker, color="white", markeredgecolor=GREY, markersize=2.5, mew=0.3)
     for ax, method in zip(axes[0], methods, strict=True):
-        ax.set_title(METHODS[method].label)
+        ax.set_title(label(method))
     for ax in axes[1]:
         ax.set_xlabel("x₁")
     for row in axes:
         row[0].set_ylabel("x₂")
     describe(
         figure,
-        "What two networks believe about a plane of which they saw three arms",
-        f"One network a column (seed 0). White: n: {len(points)} of the training points, a shape a class. "
-        "Brighter is higher; a density that knows its data would be bright on the arms and dark away from them.",
+        "Density and confidence of two networks on a plane, around three arms of training points",
+        f"A column is one network (seed 0). n: {len(points)} of the training points, in white, with a shape a class. "
+        "Brighter is higher. If a density has learnt the data, it is bright on the arms and dark away from them.",
     )
     return figure

@@ -137,11 +137,12 @@ def measured_steps(committed: bool = False) -> list[str]:
     if table is None:
         return []
     said = [
-        f"{label(row['method'])} at C = {row['classes']} takes {row['ratio']:.3f} "
-        f"[{row['ratio_low']:.3f}, {row['ratio_high']:.3f}] of cross-entropy's step ({row['network']}, {row['device']})"
+        f"- {label(row['method'])} at C = {row['classes']}: {row['ratio']:.3f} [{row['ratio_low']:.3f}, "
+        f"{row['ratio_high']:.3f}] times cross-entropy's step ({row['network']}, {row['device']})."
         for row in table.to_dict("records")
     ]
-    return ["Measured time beside the counted operations (`python -m benchmarks step`): " + "; ".join(said) + "."]
+    claim = "The claim “cheaper than JEM” is judged by counted operations."
+    return [f"{claim} `python -m benchmarks step` measured these times of a step, with intervals:", "", *said]
 
 
 def with_results(text: str, generated: list[str]) -> str:
