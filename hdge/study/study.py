@@ -115,7 +115,7 @@ def write_picture(figure: "Figure", path: Path, scale: str = "") -> None:
     if scale and not caption.startswith("Scale: "):
         caption = f"Scale: {scale}. {caption}"
     if caption:
-        figure.supxlabel("\n".join(textwrap.wrap(caption, CAPTION_WIDTH)), **CAPTION_LOOK)
+        figure.supxlabel("\n".join(textwrap.wrap(caption, CAPTION_WIDTH, break_on_hyphens=False)), **CAPTION_LOOK)
     picture = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "hdge"}):
         figure.savefig(picture, format="svg", metadata={"Date": None})
