@@ -44,7 +44,7 @@ def summary(committed: bool = False) -> list[str]:
     """README's table: a group of claims a row, and for each profile how many claims have which verdict."""
     tables = {name: stored_table(f"{name}/09_verdict", committed) for name in PROFILES}
     found = {name: table for name, table in tables.items() if table is not None}
-    columns = [f"{load_profile(name).scale}: reproduced, not reproduced, inconclusive" for name in found]
+    columns = [f"`{name}`: reproduced, not reproduced, inconclusive" for name in found]
     lines = header(["claims about", *columns])
     for group in GROUPS:
         cells = []
