@@ -84,6 +84,8 @@ rule train:
         given=lambda wildcards: parameters(method=wildcards.row, seed=int(wildcards.seed)),
     # One, however many cores there are: a run's last bits depend on how many threads share its sums.
     threads: 1
+    # Now and then a kernel does not start beside another; a run that had begun goes on where it was.
+    retries: 1
     shell:
         "TQDM_MININTERVAL=10 {PYTHON} -m hdge.cli notebook {input[0]:q} {log.notebook:q} --parameters {params.given:q}"
 

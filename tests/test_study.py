@@ -84,6 +84,26 @@ def test_every_picture_has_its_table_and_every_notebook_is_kept(study):
     }
 
 
+def test_notebooks_and_the_verdict_judge_the_same_numbers(study):
+    """Two of the claims are judged by notebooks 02 and 04, too: the same rows to the last digit."""
+    figures = study.folder / "figures" / "smoke"
+    claimed = pd.read_csv(figures / "09_verdict_claims.csv")
+    shared = 0
+    for name in ("02_ood", "03_calibration", "04_classification", "06_robustness"):
+        own = pd.read_csv(figures / f"{name}_verdict.csv")
+        for row in own.to_dict("records"):
+            within = [str(row[key]) for key in ("score", "ood_set", "norm", "radius") if key in row]
+            match = claimed[
+                (claimed["baseline"] == row["baseline"]) & (claimed["method"] == row["method"])
+                & (claimed["metric"] == row["metric"]) & (claimed["within"].fillna("") == "; ".join(within))
+            ]  # fmt: skip
+            for other in match.head(1).to_dict("records"):
+                shared += 1
+                for column in ("difference", "low", "high", "p", "baseline_mean", "method_mean", "verdict"):
+                    assert other[column] == row[column] or (pd.isna(other[column]) and pd.isna(row[column])), row
+    assert shared >= 8
+
+
 def test_what_is_up_to_date_is_not_run_again(study):
     assert study.planned() == []
 
@@ -96,9 +116,9 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
     of_weights = ["02_ood", "05_generation", "06_robustness"]
     # Each edit is undone before the next; a plan is a dry run, so nothing is trained here.
     for name, old, new, jobs in (
-        ("hdge/figures/ood.py", "Density of test images", "Densities of test images", ["02_ood", "09_verdict"]),
+        ("hdge/figures/ood.py", "Density of in-distribution", "Densities of in-distribution", ["02_ood", "09_verdict"]),
         ("hdge/study/study.py", "The finished runs, and", "All finished runs, and", ["00_tour", *readers]),
-        ("hdge/evaluators/ood.py", "average_precision_score(target", "average_precision_score((target)", detecting),
+        ("hdge/evaluators/ood.py", "average_precision_score(", "(average_precision_score)(", detecting),
         ("hdge/methods/flows.py", "LEVELS = 256", "LEVELS = 255 + 1", [*of_weights, "09_verdict"]),
         (
             "hdge/methods/sgld.py",
@@ -107,7 +127,12 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
             ["jem-seed0", *readers],
         ),
         ("profiles/smoke.yaml", "  hdge:", "  hdge: {hybrid: {alpha: 0.4}}", [*of_hdge, *readers]),
-        ("hdge/figures/robustness.py", "What attacks leave", "What all attacks leave", ["06_robustness", "09_verdict"]),
+        (
+            "hdge/figures/robustness.py",
+            "Accuracy under attack",
+            "Accuracy under any attack",
+            ["06_robustness", "09_verdict"],
+        ),
         ("hdge/core/losses.py", "return alpha *", "return 1 * alpha *", ["00_tour", *of_queue, *readers]),
     ):
         path = study.folder / name
@@ -130,7 +155,7 @@ def test_plain_papermill_draws_the_same_bytes(study):
 
 def test_a_failing_notebook_is_named_and_the_other_branches_finish(study):
     study.edit("notebooks/03_calibration.ipynb", "table = calibration_table(runs)", "table = calibration_table(1 / 0)")
-    study.edit("hdge/figures/ood.py", "Density of test images", "Densities of test images")
+    study.edit("hdge/figures/ood.py", "Density of in-distribution", "Densities of in-distribution")
     done = study.reproduce()
     assert done.returncode != 0
     assert (
@@ -138,7 +163,7 @@ def test_a_failing_notebook_is_named_and_the_other_branches_finish(study):
     )
     copy = study.folder / "papermill_runs/smoke/notebooks/03_calibration.ipynb"
     assert "ZeroDivisionError" in copy.read_text()
-    assert "Densities of test images" in (study.folder / "figures/smoke/02_ood_histograms.svg").read_text()
+    assert "Densities of in-distribution" in (study.folder / "figures/smoke/02_ood_histograms.svg").read_text()
 
 
 def test_an_unknown_parameter_is_refused(tmp_path):
@@ -184,26 +209,6 @@ for method, own in (("cross_entropy", {}), ("hdge", {"queue": {"size": 50}}), ("
 """
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == ["cross_entropy []", "hdge []", "jem []"], done.stdout + done.stderr
-
-
-def test_notebooks_and_the_verdict_judge_the_same_numbers(study):
-    """Two of the claims are judged by notebooks 02 and 04, too: the same rows to the last digit."""
-    figures = study.folder / "figures" / "smoke"
-    claimed = pd.read_csv(figures / "09_verdict_claims.csv")
-    shared = 0
-    for name in ("02_ood", "03_calibration", "04_classification", "06_robustness"):
-        own = pd.read_csv(figures / f"{name}_verdict.csv")
-        for row in own.to_dict("records"):
-            within = [str(row[key]) for key in ("score", "ood_set", "norm", "radius") if key in row]
-            match = claimed[
-                (claimed["baseline"] == row["baseline"]) & (claimed["method"] == row["method"])
-                & (claimed["metric"] == row["metric"]) & (claimed["within"].fillna("") == "; ".join(within))
-            ]  # fmt: skip
-            for other in match.head(1).to_dict("records"):
-                shared += 1
-                for column in ("difference", "low", "high", "p", "baseline_mean", "method_mean", "verdict"):
-                    assert other[column] == row[column] or (pd.isna(other[column]) and pd.isna(row[column])), row
-    assert shared >= 8
 
 
 def test_a_second_machine_leaves_the_tracked_tables_as_they_are():
