@@ -8,3 +8,11 @@ def without_shape_checks():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def splits(tmp_path_factory):
+    """The digits, which need no download."""
+    from hdge.data.splits import load_splits  # not above: shapes are checked in modules imported after this one
+
+    return load_splits("digits", tmp_path_factory.mktemp("none"))

@@ -5,15 +5,9 @@ import torch
 from torch import nn
 
 from hdge import LogitQueue
-from hdge.data.splits import load_splits
 from hdge.study.settings import QueueSettings
 from hdge.training.trainer import Trainer, operations_per_image
 from tests.test_methods import CPU, config
-
-
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory):
-    return load_splits("digits", tmp_path_factory.mktemp("none"))
 
 
 @pytest.mark.parametrize("method", ["hdge", "hdge_jem"])

@@ -7,18 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hdge.data.splits import load_splits
 from hdge.methods import energy
 from hdge.study.runs import RunFolder
 from hdge.training import loop as training
 from hdge.training.loop import Guard
 from hdge.training.trainer import DivergedError, Trainer
 from tests.test_methods import BLOCKS, CPU, config
-
-
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory):
-    return load_splits("digits", tmp_path_factory.mktemp("none"))
 
 
 def explode(run: Trainer, monkeypatch, steps: set[int]) -> None:

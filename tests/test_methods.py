@@ -8,7 +8,6 @@ from torch import nn
 from hdge.core.as_published import published_nll
 from hdge.core.losses import hybrid_terms
 from hdge.core.readings import log_q_x
-from hdge.data.splits import load_splits
 from hdge.methods.adversarial import Adversarial
 from hdge.methods.build import build_method, build_network
 from hdge.methods.contrastive import simclr_loss, supervised_contrastive_loss
@@ -50,11 +49,6 @@ CPU = torch.device("cpu")
 def config(method: str, **settings) -> TrainConfig:
     blocks = {name: BLOCKS[name] for name in METHODS[method].blocks}
     return replace(TINY, method=method, **{**blocks, **OWN.get(method, {}), **settings})
-
-
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory):
-    return load_splits("digits", tmp_path_factory.mktemp("none"))
 
 
 @pytest.mark.parametrize("method", list(METHODS))

@@ -30,11 +30,6 @@ def measure_each(runs: Iterable[Run], measure: Callable[[Run], Measured]) -> tup
     return found, missing
 
 
-def in_batches(function: Callable[[Tensor], Tensor], images: Tensor, size: int = EVALUATION_BATCH) -> Tensor:
-    """A function of batches of images, over all of them."""
-    return torch.cat([function(batch) for batch in images.split(size)])
-
-
 def with_noise(images: UInt8[Tensor, "n channels height width"], noise: float) -> Iterable[Tensor]:
     """Batches of test images in [0, 1], under the protocol's test-time noise: the same draw for every model."""
     generator = torch.Generator(images.device).manual_seed(SPLIT_SEED)

@@ -144,7 +144,7 @@ class TrainConfig:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "TrainConfig":
         """The config that was written as JSON; a setting that is younger than the record has its default."""
-        return cls(**{name: _frozen(BLOCKS[name], v) if name in BLOCKS else _plain(v) for name, v in values.items()})
+        return cls(**{name: _frozen(BLOCKS[name], v) if name in BLOCKS else as_tuples(v) for name, v in values.items()})
 
     def is_recorded_as(self, values: Mapping[str, Any]) -> bool:
         """Whether recorded values are this config's."""
@@ -154,12 +154,13 @@ class TrainConfig:
             return False
 
 
-def _plain(value: Any) -> Any:
-    return tuple(map(_plain, value)) if isinstance(value, list) else value
+def as_tuples(value: Any) -> Any:
+    """A value as frozen dataclasses hold it: sequences, also nested ones, as tuples."""
+    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _frozen(kind: type, values: Mapping[str, Any]) -> Any:
-    return kind(**{name: _plain(value) for name, value in values.items()})
+    return kind(**{name: as_tuples(value) for name, value in values.items()})
 
 
 def train_parser(**options: Any) -> ArgumentParser:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
-from hdge.study.config import BLOCKS, HOME, TrainConfig, parse_config, parsed, refuse_unknown_settings
+from hdge.study.config import BLOCKS, HOME, TrainConfig, as_tuples, parse_config, parsed, refuse_unknown_settings
 from hdge.study.errors import HdgeError, refuse_unknown
 from hdge.study.roster import METHODS
 from hdge.study.settings import AttackProtocol, SamplingProtocol
@@ -136,11 +136,7 @@ def _protocol(part: str, values: Any) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, sub_configs=False)
     found = vars(parsed(parser, values, kind))
-    return kind(**{name: _tuples(value) for name, value in found.items()})
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+    return kind(**{name: as_tuples(value) for name, value in found.items()})
 
 
 def _values(name: str, folder: Path) -> Any:
