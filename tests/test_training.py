@@ -1,4 +1,6 @@
+import math
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -169,11 +171,21 @@ def test_a_queue_longer_than_the_training_set_warns_with_both_numbers(tmp_path):
         )
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_with_a_remedy(tmp_path):
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_with_a_remedy(tmp_path, capsys):
     config = replace(without_queue("cross_entropy"), learning_rate=1e30, warmup_steps=0)
-    with pytest.raises(HdgeError, match="the loss is (nan|inf) after epoch 1; lower learning_rate"):
-        training.train(config, RunFolder(tmp_path), tmp_path, progress=False)
-    assert not (tmp_path / "record.json").exists()
+    folder = training.train(config, RunFolder(tmp_path), tmp_path, progress=False)
+    assert folder.record()["outcome"] == "diverged"
+    said = capsys.readouterr().out
+    assert re.search("the loss is (nan|inf) after epoch 1. The run ends as diverged; lower learning_rate", said)
+
+
+def test_a_run_no_better_than_a_constant_prediction_is_recorded_as_not_trained(tmp_path):
+    """At this rate the first steps throw the weights far away; the loss stays finite, and above log C."""
+    config = replace(without_queue("cross_entropy"), learning_rate=10.0, warmup_steps=0, epochs=2)
+    record = training.train(config, RunFolder(tmp_path), tmp_path, progress=False).record()
+    assert record["outcome"] == "not trained"
+    assert math.isfinite(record["end"]["last_epoch"])
+    assert record["end"]["last_epoch"] > record["end"]["constant_prediction"] == pytest.approx(math.log(8))
 
 
 def test_a_crop_wider_than_the_image_is_refused_before_anything_is_written(tmp_path):

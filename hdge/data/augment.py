@@ -85,22 +85,22 @@ def augment_strongly(
     def draw(low: float, high: float) -> Float[Tensor, " batch"]:
         return torch.empty(batch, device=images.device).uniform_(low, high, generator=generator)
 
-    area, ratio = draw(0.2, 1.0).sqrt(), (draw(-1, 1) * np.log(4 / 3) / 2).exp()
+    area, ratio = draw(0.2, 1.0).sqrt(), (draw(-1.0, 1.0) * np.log(4 / 3) / 2).exp()
     width, height = (area * ratio).clamp(max=1), (area / ratio).clamp(max=1)
-    mirrored = torch.where(draw(0, 1) < 0.5, -1.0, 1.0) if flip else torch.ones_like(area)
+    mirrored = torch.where(draw(0.0, 1.0) < 0.5, -1.0, 1.0) if flip else torch.ones_like(area)
     transform = torch.zeros(batch, 2, 3, device=images.device)
-    transform[:, 0, 0], transform[:, 0, 2] = width * mirrored, draw(-1, 1) * (1 - width)
-    transform[:, 1, 1], transform[:, 1, 2] = height, draw(-1, 1) * (1 - height)
+    transform[:, 0, 0], transform[:, 0, 2] = width * mirrored, draw(-1.0, 1.0) * (1 - width)
+    transform[:, 1, 1], transform[:, 1, 2] = height, draw(-1.0, 1.0) * (1 - height)
     grid = F.affine_grid(transform, list(images.shape), align_corners=False)
     views = F.grid_sample(to_unit(images), grid, padding_mode="reflection", align_corners=False)
 
-    jittered = draw(0, 1) < 0.8
+    jittered = draw(0.0, 1.0) < 0.8
     brightness, contrast, saturation = (torch.where(jittered, draw(0.6, 1.4), 1.0)[:, None, None, None] for _ in "bcs")
     views = views * brightness
     views = (views - views.mean(dim=(1, 2, 3), keepdim=True)) * contrast + views.mean(dim=(1, 2, 3), keepdim=True)
     if channels == 3:
         weights = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(3, 1, 1)
         grey = (views * weights).sum(dim=1, keepdim=True)
-        saturation = torch.where((draw(0, 1) < 0.2)[:, None, None, None], 0.0, saturation)
+        saturation = torch.where((draw(0.0, 1.0) < 0.2)[:, None, None, None], 0.0, saturation)
         views = (views - grey) * saturation + grey
     return add_noise(views.clamp(0, 1), noise, generator)

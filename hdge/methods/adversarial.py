@@ -56,6 +56,9 @@ class Adversarial(Method):
         logits = model(self.attacked(model, view().clamp(0, 1), labels)).float()
         return Step(F.cross_entropy(logits, labels), logits, {})
 
+    def passes(self, images: int) -> tuple[int, int]:
+        return ((self.config.attack.steps + 1) * images,) * 2
+
     def attacked(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         norm: AttackNorm = "l2" if self.config.method == "adversarial_l2" else "linf"
         with frozen(model):

@@ -5,6 +5,7 @@ that its ``state_dict`` belongs to the state of a run. It asks for a view of the
 it needs one.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -15,8 +16,6 @@ from torch import Tensor, nn
 from hdge.study.config import TrainConfig
 
 View = Callable[[], Tensor]
-# Distance between the seeds of two streams of random numbers, above any seed a user would choose.
-STREAMS = 2**32
 
 
 class Step(NamedTuple):
@@ -34,6 +33,7 @@ class Stage(NamedTuple):
     epochs: int
     learning_rate: float
     classifies: bool = True  # whether the logits mean anything yet
+    augmentation: str = ""  # another than the config's
 
 
 class Method(nn.Module):
@@ -57,22 +57,36 @@ class Method(nn.Module):
     def reseed(self, restart: int) -> None:
         """Other random numbers for a method's sampler, the same whenever a run diverges for the same time."""
 
+    def passes(self, images: int) -> tuple[int, int]:
+        """Images through the network, forward and backward, of a step on so many."""
+        return images, images
+
+    def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
+        """A recorded term, and its value for logits that do not depend on the image: a run must end below it."""
+        return "loss", math.log(classes)
+
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode and without parameter gradients: a chain needs the gradient of its input alone.
-
-    That saves the third of a forward and backward pass that weights would cost, and is what makes a sampling step two
-    passes rather than three.
-    """
-    training = model.training
+    """The model in evaluation mode and without parameter gradients, for whoever asks for its input's alone."""
     wanted = [parameter.requires_grad for parameter in model.parameters()]
-    model.eval().requires_grad_(False)
+    model.requires_grad_(False)
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
         for parameter, want in zip(model.parameters(), wanted, strict=True):
             parameter.requires_grad_(want)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
         model.train(training)
 
 

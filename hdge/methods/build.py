@@ -7,7 +7,6 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from hdge.core.distributed import rank_of
 from hdge.methods.base import CrossEntropy, Method
 from hdge.methods.networks import ResNet50, WideResNet
 from hdge.study.config import TrainConfig
@@ -24,7 +23,8 @@ def build_network(config: TrainConfig, num_classes: int, shape: tuple[int, ...])
     if config.network == "resnet50":
         return ResNet50(num_classes, shape[0])
     model = WideResNet(
-        config.depth, config.width, logits, shape[0], config.norm, config.dropout, config.initialization
+        config.depth, config.width, logits, shape[0], config.norm, config.dropout, config.initialization,
+        config.stem_stride,
     )  # fmt: skip
     if config.method in ("igebm", "igebm_conditional"):
         for module in list(model.modules()):
@@ -57,7 +57,7 @@ def build_method(
             from hdge.methods.energy import Igebm, Jem, Sampler
             from hdge.methods.hdge import Hdge
 
-            sampler = Sampler(config, num_classes, shape, rank_of(group)[0])
+            sampler = Sampler(config, num_classes, shape, group)
             if config.method.startswith("igebm"):
                 return Igebm(config, sampler)
             hybrid = Hdge(config, num_classes, training_images, group) if config.method == "hdge_jem" else None

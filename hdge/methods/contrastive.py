@@ -4,6 +4,7 @@ Each is two stages of one run: the first trains features through a projection he
 a linear head on frozen features, or everything at once. The losses are pytorch-metric-learning's.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from pytorch_metric_learning.losses import NTXentLoss, SupConLoss
 from torch import Tensor, nn
 
-from hdge.methods.base import Method, Stage, Step, View
+from hdge.methods.base import Method, Stage, Step, View, evaluating
 from hdge.study.config import TrainConfig
 
 
@@ -56,12 +57,12 @@ def simclr_loss(projections: Float[Tensor, "two_views features"], temperature: f
 class TwoViews(Method):
     """What the methods of two views share: a projection head on the network's features, and a first stage on them."""
 
-    def __init__(self, config: TrainConfig, model: nn.Module, second: str) -> None:
+    def __init__(self, config: TrainConfig, model: nn.Module, second: str, augmentation: str = "") -> None:
         super().__init__(config)
         self.stage = 0
         self.stages = (
             Stage("features", config.epochs, config.learning_rate, classifies=False),
-            Stage(second, config.views.head_epochs, config.views.head_learning_rate),
+            Stage(second, config.views.head_epochs, config.views.head_learning_rate, augmentation=augmentation),
         )
         features = model.get_parameter("head.weight").shape[1]
         self.projection = nn.Sequential(
@@ -73,6 +74,9 @@ class TwoViews(Method):
         features = model.features(torch.cat([view(), view()])).float()
         return features, self.projection(features)
 
+    def passes(self, images: int) -> tuple[int, int]:
+        return 2 * images, 2 * images
+
     def contrastive(self, projections: Tensor, labels: Tensor) -> Tensor:
         if self.config.method == "supcon":
             return supervised_contrastive_loss(projections, labels, self.config.views.temperature)
@@ -82,11 +86,13 @@ class TwoViews(Method):
 class ContrastivePretraining(TwoViews):
     """Features by a contrastive loss, of labels (supcon) or of images alone (SimCLR), then a linear head on them.
 
+    The head sees plain augmentation and frozen features, as in the released code of SupContrast and SimCLR.
+
     Source: paper, sections 5.1.2 and 5.3; Khosla et al. 2020, Chen et al. 2020.
     """
 
     def __init__(self, config: TrainConfig, model: nn.Module) -> None:
-        super().__init__(config, model, second="linear head")
+        super().__init__(config, model, second="linear head", augmentation="jem")
 
     def begin(self, stage: int, model: nn.Module) -> None:
         self.stage = stage
@@ -94,13 +100,19 @@ class ContrastivePretraining(TwoViews):
             parameter.requires_grad_(name.startswith("head") == bool(stage))
         self.projection.requires_grad_(stage == 0)
 
-    def forward(self, model: nn.Module, view: View, labels: Tensor) -> Step:
+    def forward(self, model: Any, view: View, labels: Tensor) -> Step:
         if self.stage == 0:
             features, projections = self.projected(model, view)
             loss = self.contrastive(projections, labels)
             return Step(loss, features.new_zeros(len(labels), 1), {"contrastive": loss})
-        logits = model(view()).float()
+        # The features are those of evaluation: batch norm by its running statistics, no dropout.
+        with evaluating(model), torch.no_grad():
+            features = model.features(view()).float()
+        logits = model.head(features).float()
         return Step(F.cross_entropy(logits, labels), logits, {})
+
+    def passes(self, images: int) -> tuple[int, int]:
+        return (images, 0) if self.stage else super().passes(images)
 
 
 class JointLoss(TwoViews):
@@ -126,3 +138,7 @@ class JointLoss(TwoViews):
         loss = F.cross_entropy(logits, labels.repeat(2), label_smoothing=self.config.views.label_smoothing)
         terms = {"discriminative": loss, "contrastive": contrastive}
         return Step(loss + contrastive, logits[: len(labels)], terms)
+
+    def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
+        """log C of the labels, smoothed or not, and log(2 B - 1) of the contrast."""
+        return "loss", math.log(classes) + math.log(2 * images - 1)

@@ -1,40 +1,53 @@
 """Energy-based methods that sample in training: JEM, HDGE with JEM, and IGEBM."""
 
+import math
+
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hdge.core.distributed import rank_of
 from hdge.core.readings import log_q_x, of_label
-from hdge.methods.base import STREAMS, Method, Step, View, frozen
+from hdge.methods.base import Method, Step, View, evaluating
 from hdge.methods.hdge import Hdge
 from hdge.methods.sgld import Chains, log_density_of
 from hdge.study.config import TrainConfig
+from hdge.study.errors import require
+from hdge.study.streams import stream_seed
 
 
 class Sampler(nn.Module):
-    """Chains on the density that a network defines, by the settings of a config."""
+    """Chains on the density that a network defines, by the settings of a config; every rank runs an equal share."""
 
-    def __init__(self, config: TrainConfig, num_classes: int, shape: tuple[int, ...], rank: int) -> None:
+    def __init__(
+        self, config: TrainConfig, num_classes: int, shape: tuple[int, ...], group: dist.ProcessGroup | None
+    ) -> None:
         super().__init__()
         self.config, self.num_classes, self.conditional = config, num_classes, config.sgld.conditional
-        self.first_seed = config.seed + STREAMS * (1000 + rank)
+        self.rank, ranks = rank_of(group)
         sgld = config.sgld
+        for name, value in (("sgld.chains", sgld.chains), ("sgld.buffer", sgld.buffer)):
+            require(name, value, value % ranks == 0, f"a multiple of the {ranks} ranks that share them")
+        self.count = sgld.chains // ranks
         self.chains = Chains(
-            shape, sgld.buffer, sgld.restart, sgld.step_size, sgld.noise, self.first_seed,
-            num_classes if self.conditional else 1,
+            shape, sgld.buffer // ranks, sgld.restart, sgld.step_size, sgld.noise,
+            stream_seed(config.seed, "chains", self.rank), num_classes if self.conditional else 1,
         )  # fmt: skip
 
     def reseed(self, restart: int) -> None:
         """Other chains from here on, the same whenever the same run diverges for the same time."""
-        self.chains.reseed(self.first_seed + 10**6 * STREAMS * restart)
+        self.chains.reseed(stream_seed(self.config.seed, "chains", self.rank, restart))
 
     def draw(self, model: nn.Module) -> tuple[Tensor, Tensor | None]:
         """Samples as images, pixels in [0, 1] and somewhat beyond, and their classes if they have any."""
-        count, device = self.config.sgld.chains, self.chains.buffer.device
+        count, device = self.count, self.chains.buffer.device
         labels = None
         if self.conditional:
             labels = torch.randint(self.num_classes, (count,), generator=self.chains.generator, device=device)
-        with frozen(model):
+        # Not frozen: autocast keeps the cast of a weight only while the weight asks for a gradient, and a chain's own
+        # gradient leaves out the weights' anyway.
+        with evaluating(model):
             samples = self.chains.sample(log_density_of(model, labels), count, self.config.sgld.steps, labels)
         return (samples + 1) / 2, labels
 
@@ -55,6 +68,11 @@ class Sampling(Method):
 
     def reseed(self, restart: int) -> None:
         self.sampler.reseed(restart)
+
+    def passes(self, images: int) -> tuple[int, int]:
+        """A chain's step is one pass of each kind, and its end goes beside the images."""
+        total = images + self.sampler.count * (1 + self.config.sgld.steps)
+        return total, total
 
 
 class Jem(Sampling):
@@ -78,6 +96,10 @@ class Jem(Sampling):
         recorded = {**terms._asdict(), **weight, "energy_gap": gap}
         # alpha and 1 - alpha sum to 1; the paper weighs each of its three terms with 1.
         return Step(2 * terms.weighed(self.config.hybrid.alpha) - gap, logits, recorded)
+
+    def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
+        """Of log q(y|x) alone: the gap of log q(x) has no lower end to be measured against."""
+        return "discriminative", math.log(classes)
 
     def after_step(self, logits: Tensor) -> None:
         if self.hybrid is not None:
@@ -104,3 +126,7 @@ class Igebm(Sampling):
         gap = own.mean() - other.mean()
         size = own.square().mean() + other.square().mean()
         return Step(self.config.sgld.energy_weight * size - gap, logits, {"energy_gap": gap, "squared_energy": size})
+
+    def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
+        """None: chains that run ahead of the images are part of learning, and the gap's bound watches them."""
+        return "loss", math.inf

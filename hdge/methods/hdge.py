@@ -47,6 +47,14 @@ class Hdge(Method):
         past, hybrid = self.queue.filled(), self.config.hybrid
         return published_nll(logits, labels, past, hybrid.temperature, hybrid.normalize, variant)
 
+    def passes(self, images: int) -> tuple[int, int]:
+        return (self.config.queue.forward_passes * images,) * 2
+
+    def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
+        """All scores alike: log C of log q(y|x), and log(K + 1) of log q(x|y)."""
+        terms = HybridTerms(torch.tensor(classes).log(), torch.tensor(self.queue.size + 1).log())
+        return "loss", float(terms.weighed(self.config.hybrid.alpha))
+
     def after_step(self, logits: Tensor) -> None:
         """The batch joins the negatives only after the step, as in Algorithm 1."""
         self.queue.enqueue(logits.detach())
@@ -64,3 +72,8 @@ class HdgeBatch(Method):
         hybrid = self.config.hybrid
         terms = hybrid_terms(logits, labels, None, hybrid.temperature, hybrid.normalize, self.group)
         return Step(terms.weighed(hybrid.alpha), logits, terms._asdict())
+
+    def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
+        """All scores alike: log C of log q(y|x), and log B of log q(x|y)."""
+        terms = HybridTerms(torch.tensor(classes).log(), torch.tensor(images).log())
+        return "loss", float(terms.weighed(self.config.hybrid.alpha))

@@ -50,7 +50,8 @@ class WideResNet(nn.Module):
         dropout: probability inside each block, in [0, 1).
         initialization: "pytorch" leaves the library's defaults, as JEM does; "zero_residual" draws convolutions by
             He's rule and starts every block as its shortcut, which a network without normalisation needs to learn
-            quickly (Fixup; Zhang et al. 2019).
+            quickly (Fixup; Zhang et al. 2019). Fixup's zero head is left out: see :func:`_start_from_shortcuts`.
+        stem_stride: of the first convolution: 1 as published, or 2 for a quarter of the arithmetic.
 
     Raises:
         ValueError: a depth that is not 6 n + 4 with n at least 1.
@@ -70,13 +71,14 @@ class WideResNet(nn.Module):
         norm: Norm = "none",
         dropout: float = 0.0,
         initialization: Initialization = "pytorch",
+        stem_stride: int = 1,
     ) -> None:
         super().__init__()
         if depth < 10 or (depth - 4) % 6:
             raise ValueError(f"depth is {depth}; it must be 10, 16, 22, 28, … (6 n + 4).")
         blocks = (depth - 4) // 6
         channels = [16, 16 * width, 32 * width, 64 * width]
-        self.stem = nn.Conv2d(in_channels, channels[0], 3, padding=1)
+        self.stem = nn.Conv2d(in_channels, channels[0], 3, stride=stem_stride, padding=1)
         layers: list[nn.Module] = []
         for stage in range(3):
             for block in range(blocks):
@@ -101,15 +103,17 @@ class WideResNet(nn.Module):
 
 
 def _start_from_shortcuts(module: nn.Module) -> None:
-    """He's rule for every convolution, zero for the last of each block and for the head."""
+    """He's rule for every convolution, zero for the last of each block.
+
+    The head keeps the library's start. A head at zero gives f = 0, where f / |f| has no gradient that an optimiser can
+    use: a contrastive term's would be as large as its floor allows, and Adam's second moment would keep it.
+    """
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, a=LEAK)
-    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     if isinstance(module, WideBlock):  # visited after the convolutions inside it
         nn.init.zeros_(module.conv2.weight)
-    if isinstance(module, nn.Linear):
-        nn.init.zeros_(module.weight)
 
 
 def _norm(norm: Norm, channels: int) -> nn.Module:

@@ -51,9 +51,11 @@ class TrainConfig:
         norm: "none" or "batch".
         dropout: probability inside each block.
         initialization: "pytorch", the library's own as in JEM, or "zero_residual" for short schedules.
+        stem_stride: of the wide residual network's first convolution: 1, or 2 for a quarter of the arithmetic.
         optimizer: "adam" (betas 0.9, 0.999), "sgd" (Nesterov momentum 0.9) or "lars" (momentum 0.9).
         learning_rate: peak learning rate.
         weight_decay: L2 penalty.
+        clip: largest norm of a step's gradient, to which a larger one is scaled down; 0 for no bound.
         schedule: "steps" multiplies by decay at each milestone, "one_cycle" falls to zero along a cosine.
         warmup_steps: optimiser steps over which the rate rises linearly from zero.
         milestones: epochs at which "steps" decays.
@@ -83,9 +85,11 @@ class TrainConfig:
     norm: Literal["none", "batch"] = "none"
     dropout: float = 0.0
     initialization: Literal["pytorch", "zero_residual"] = "pytorch"
+    stem_stride: int = 1
     optimizer: Literal["adam", "sgd", "lars"] = "adam"
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
+    clip: float = 0.0
     schedule: Literal["steps", "one_cycle"] = "steps"
     warmup_steps: int = 1000
     milestones: tuple[int, ...] = (160, 180)
@@ -111,10 +115,11 @@ class TrainConfig:
                 raise HdgeError(f"{name} belongs to other methods than {self.method}; leave it out.")
         for name in ("width", "epochs", "batch_size"):
             self._bound(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("seed", "warmup_steps", "crop_padding", "noise", "weight_decay"):
+        for name in ("seed", "warmup_steps", "crop_padding", "noise", "weight_decay", "clip"):
             self._bound(name, 0 <= getattr(self, name) < math.inf, "0 or more")
         self._bound("learning_rate", 0 < self.learning_rate < math.inf, "positive")
         self._bound("depth", self.depth >= 10 and (self.depth - 4) % 6 == 0, "10, 16, 22, 28, … (6 n + 4)")
+        self._bound("stem_stride", self.stem_stride in (1, 2), "1 or 2")
         self._bound("dropout", 0 <= self.dropout < 1, "in [0, 1)")
         self._bound("decay", 0 < self.decay <= 1, "in (0, 1]")
         self._bound("milestones", list(self.milestones) == sorted(set(self.milestones)), "in rising order")
@@ -127,6 +132,9 @@ class TrainConfig:
             require("hybrid.alpha", alpha, alpha == 0, "0, for generative is HDGE without log q(y|x)")
         if self.method == "cross_entropy_bn":
             self._bound("norm", self.norm == "batch", "batch, for that is what tells it from cross_entropy")
+        if self.method in ("igebm", "igebm_conditional"):
+            remedy = "pytorch, for spectral normalisation divides by the size of a weight, which must not be zero"
+            self._bound("initialization", self.initialization == "pytorch", remedy)
         if "sgld" in METHODS[self.method].blocks:
             remedy = "none: batch norm would tie the chains of a batch to each other"
             self._bound("norm", self.norm == "none", remedy)

@@ -3,7 +3,7 @@
 import io
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -49,8 +49,7 @@ class Study:
                 continue
             record = folder.record()
             if record.get("outcome", "finished") != "finished":
-                restarts = len(record["rollbacks"])
-                missing.append(f"{row}, seed {seed}: diverged for good after {restarts} restarts; not in the tables.")
+                missing.append(f"{row}, seed {seed}: {_how_it_ended(record)}; not in the tables.")
                 continue
             run = Run(row, seed, folder, config)
             runs.append(run)
@@ -92,6 +91,16 @@ class Study:
         stored = self.save_table(table, name)
         write_picture(figure, self.path(name).with_suffix(".svg"), scale or self.scale)
         return stored
+
+
+def _how_it_ended(record: dict[str, Any]) -> str:
+    if record["outcome"] == "diverged":
+        return f"diverged for good after {len(record['rollbacks'])} restarts"
+    end = record["end"]
+    return (
+        f"did not train: {end['term']} was {end['last_epoch']:.4g} in the last epoch, "
+        f"and is {end['constant_prediction']:.4g} for a constant prediction"
+    )
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -23,8 +23,9 @@ from hdge.measure.network import evaluate, gradient_norms, pick_device
 from hdge.study.config import TrainConfig
 from hdge.study.roster import has_chains
 from hdge.study.runs import Outputs, RunFolder
+from hdge.training.cost import operations_per_image
 from hdge.training.ranks import word_of_first_rank
-from hdge.training.trainer import DivergedError, Trainer, operations_per_image
+from hdge.training.trainer import DivergedError, Trainer
 
 # Steps between two occasions at which several ranks ask each other whether to save: often enough for any interval of
 # seconds, rare enough to cost nothing.
@@ -76,7 +77,7 @@ def train(
     if trainer.rank:
         return folder
 
-    outcome = "diverged" if diverged else "finished"
+    outcome = "diverged" if diverged else "finished" if trainer.has_trained() else "not trained"
     # Before anything is evaluated: what that costs is none of training's cost.
     record = _record(trainer, splits, {name: len(part) for name, part in sets.items()}, outcome)
     record["cost"]["operations_per_image"] = operations
@@ -96,7 +97,8 @@ class Guard:
     """Takes a trainer's steps, and takes them back where they diverge.
 
     Energy-based training by sampling diverges now and then; in the released code of JEM it stops there and is restarted
-    by hand. Here one rule holds for every run, and how often it was needed is part of the run's record.
+    by hand. Here one rule holds for every run that samples, and how often it was needed is part of the run's record.
+    Any other run is the same every time it is trained, so its first divergence ends it.
 
     The state fallen back to is the last but one, between 50 and 100 steps old: the last may have been on its way down
     already. Weights, optimiser, order and augmentation are as they were; the chains draw other random numbers.
@@ -112,14 +114,23 @@ class Guard:
         """One step; a sentence if it diverged, else nothing. After too many restarts, ``gave_up`` is set."""
         trainer = self.trainer
         if not self.watches:
-            trainer.train_step()
-            return ""
+            return self._only_step()
         if not self.kept or trainer.step % KEEP_EVERY == 0:
             self.kept = [*self.kept[-1:], copy.deepcopy(trainer.state_dict())]
         try:
             trainer.train_step()
         except DivergedError as error:
             return self._fall_back(error)
+        return ""
+
+    def _only_step(self) -> str:
+        try:
+            self.trainer.train_step()
+        except DivergedError as error:
+            if self.trainer.step == 0 or self.trainer.ranks > 1:  # a fault of the input; or one that one rank alone met
+                raise
+            self.gave_up = True
+            return f"{error} The run ends as diverged; lower learning_rate, or set clip."
         return ""
 
     def _fall_back(self, error: DivergedError) -> str:
@@ -139,7 +150,7 @@ class Guard:
 
 def _run_to_the_end(trainer: Trainer, folder: RunFolder, checkpoint_seconds: float, progress: bool) -> bool:
     """Train; whether the run diverged once too often."""
-    last_shown = last_saved = last = time.monotonic()
+    last_shown = last_saved = time.monotonic()
     label = f"{trainer.config.method} seed {trainer.config.seed}"
     epochs = trainer.total_steps // trainer.steps_per_epoch
     guard = Guard(trainer)
@@ -150,8 +161,6 @@ def _run_to_the_end(trainer: Trainer, folder: RunFolder, checkpoint_seconds: flo
             if said:
                 bar.write(f"{label}: {said}")
             now = time.monotonic()
-            trainer.seconds += now - last
-            last = now
             bar.update(trainer.step - bar.n)
             means = trainer.means() if progress and trainer.totals and now - last_shown > 0.5 else {}
             if means:
@@ -183,12 +192,13 @@ def _record(trainer: Trainer, splits: Splits, evaluated: dict[str, int], outcome
             "images": {"train": len(splits.train), **evaluated},
         },
         "outcome": outcome,
+        "end": trainer.end(),
         "rollbacks": trainer.rollbacks,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "cost": {
             "seconds": trainer.seconds,
             "seconds_per_step": trainer.seconds / max(1, trainer.step),
-            "images_per_second": images / trainer.seconds,
+            "images_per_second": images / max(trainer.seconds, 1e-9),
             "peak_memory_bytes": _peak_memory(trainer.device),
             # A pass is a whole batch through the network, so that a step of cross-entropy is one of each.
             **{f"{name}_passes_per_step": count / max(1, images) for name, count in trainer.passes.items()},

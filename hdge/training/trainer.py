@@ -1,38 +1,42 @@
 """One run under way: the loop's state, one step of it, and what is measured at the end of an epoch."""
 
 import math
-import warnings
+import time
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.flop_counter import FlopCounterMode
 
 from hdge.core.distributed import rank_of, sum_over_ranks
 from hdge.core.readings import log_q_y_given_x, of_label, prediction
 from hdge.data.augment import augment, augment_strongly
 from hdge.data.splits import MIRROR_CHANGES_IMAGE, Splits
 from hdge.measure.network import evaluate
-from hdge.methods.base import STREAMS, Method, Step, View
+from hdge.methods.base import Method, Step, View
 from hdge.methods.build import build_method, build_network
 from hdge.study.config import TrainConfig
 from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS, has_chains
+from hdge.study.streams import stream_seed
 from hdge.training.optimiser import build_optimizer, learning_rate
 from hdge.training.ranks import gather_states
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster here: on a processor it takes matrix tiles (AMX).
-
-    With AVX-512's instructions alone, a step of WRN-16-2 took 1.7 times as long in bfloat16 as in float32.
-    """
+    """Whether the device multiplies bfloat16 by instructions of its own, which takes about half of float32's time."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16"))
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def precision_of(config: TrainConfig, device: torch.device) -> str:
+    """What "auto" means here; a flow stays in float32, for its log-determinant's gradient is 22 % off in bfloat16."""
+    if config.precision != "auto":
+        return config.precision
+    return "bfloat16" if has_bfloat16(device) and METHODS[config.method].module != "flows" else "float32"
 
 
 class DivergedError(HdgeError):
@@ -62,35 +66,36 @@ class Trainer:
         if config.crop_padding >= min(splits.train.images.shape[2:]):
             side = min(splits.train.images.shape[2:])
             raise HdgeError(f"crop_padding is {config.crop_padding}; it must be below the images' side of {side}.")
-        torch.manual_seed(config.seed)
-        num_classes = len(splits.train.classes)
+        torch.manual_seed(stream_seed(config.seed, "weights"))
+        self.num_classes = len(splits.train.classes)
         shape = tuple(splits.train.images.shape[1:])
-        model = build_network(config, num_classes, shape)
+        model = build_network(config, self.num_classes, shape)
         self.model: nn.Module = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.method = build_method(config, model, num_classes, shape, len(self.train_set), group).to(device)
-        wants_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(device))
-        self.precision = "bfloat16" if wants_bfloat16 else "float32"
+        self.method = build_method(config, model, self.num_classes, shape, len(self.train_set), group).to(device)
+        self.precision = precision_of(config, device)
         self.flip = config.flip and config.dataset not in MIRROR_CHANGES_IMAGE
         # The order is the same on all ranks; noise, crops and dropout are not.
-        self.order_generator = torch.Generator(device).manual_seed(config.seed)
-        self.generator = torch.Generator(device).manual_seed(config.seed + STREAMS * (1 + self.rank))
-        torch.manual_seed(config.seed + STREAMS * (1 + self.rank))
+        self.order_generator = torch.Generator(device).manual_seed(stream_seed(config.seed, "order"))
+        augmentation = stream_seed(config.seed, "augmentation", self.rank)
+        self.generator = torch.Generator(device).manual_seed(augmentation)
+        torch.manual_seed(stream_seed(config.seed, "network", self.rank))
         full, rest = divmod(len(self.train_set), config.batch_size)
         # A last batch with fewer images than ranks would leave a rank with nothing to do; it is not used.
         self.steps_per_epoch = full + (rest >= self.ranks)
         self.classifies = METHODS[config.method].logits == "classes"
         self.total_steps = self.steps_per_epoch * sum(stage.epochs for stage in self.method.stages)
         self.step, self.seconds = 0, 0.0
-        self._enter(0)
+        self.enter(0)
         self.order = torch.empty(0, dtype=torch.int64, device=device)
         self.totals: dict[str, Tensor] = {}
+        self.images = 0  # of this rank, behind the totals
+        self.sums = torch.float32 if device.type == "mps" else torch.float64
         self.history: list[dict[str, Any]] = []
         self.trajectory: list[Tensor] = []
         self.passes = {"forward": 0, "backward": 0}
         self.rollbacks: list[dict[str, int]] = []
-        getattr(self.model, "stem", self.model).register_forward_hook(self._count_passes)
 
-    def _enter(self, stage: int) -> None:
+    def enter(self, stage: int) -> None:
         """Begin a stage: what it trains, with a new optimiser."""
         self.stage = stage
         self.method.begin(stage, self.model)
@@ -98,8 +103,8 @@ class Trainer:
         if self.group is not None:
             # Buffers are a rank's own: its part of the queue, its chains.
             self.objective = DistributedDataParallel(self.objective, process_group=self.group, broadcast_buffers=False)
-        parameters = [p for p in (*self.model.parameters(), *self.method.parameters()) if p.requires_grad]
-        self.optimizer = build_optimizer(self.config, parameters, self.method.stages[stage].learning_rate)
+        self.parameters = [p for p in (*self.model.parameters(), *self.method.parameters()) if p.requires_grad]
+        self.optimizer = build_optimizer(self.config, self.parameters, self.method.stages[stage].learning_rate)
 
     def _place(self) -> tuple[int, int]:
         """The stage that the next step belongs to, and the first step of that stage."""
@@ -111,31 +116,27 @@ class Trainer:
             first += steps
         return number, first - steps  # the run has ended
 
-    def _count_passes(self, model: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
-        """Images through the network that training needs, whoever asks for it; evaluation does not count."""
-        if torch.is_inference_mode_enabled():
-            return
-        count = len(inputs[0])
-        self.passes["forward"] += count
-        if outputs.requires_grad:
-            outputs.register_hook(lambda gradient: self.passes.update(backward=self.passes["backward"] + count))
-
     def train_step(self) -> None:
-        """One optimiser step, and at the end of an epoch its row of history."""
+        """One optimiser step, and at the end of an epoch its row of history; the seconds are those of steps alone."""
+        begun = time.monotonic()
         rate = self.update()
-        if self.step % self.steps_per_epoch == 0:
+        ends = self.step % self.steps_per_epoch == 0
+        if ends and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds += time.monotonic() - begun
+        if ends:
             self._end_epoch(rate)
 
     def update(self) -> float:
         """One optimiser step; returns its learning rate."""
         stage, first = self._place()
         if stage != self.stage:
-            self._enter(stage)
+            self.enter(stage)
         self.model.train()
         place = self.step % self.steps_per_epoch
         if place == 0:
             self.order = torch.randperm(len(self.train_set), generator=self.order_generator, device=self.device)
-            self.totals = {}
+            self.totals, self.images = {}, 0
         batch = self.order[place * self.config.batch_size : (place + 1) * self.config.batch_size]
         chosen = batch[self.rank :: self.ranks]
         rate = learning_rate(self.config, self.method.stages[stage], self.step - first, self.steps_per_epoch)
@@ -146,14 +147,19 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         # Gradients are averaged over ranks; where a short batch is dealt out unevenly, over its images.
         (loss * (len(chosen) * self.ranks / len(batch))).backward()
+        if self.config.clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.optimizer.step()
         self.method.after_step(logits)
-        recorded = {"loss": loss, **terms, "images": torch.ones(())}
+        for name, count in zip(self.passes, self.method.passes(len(chosen)), strict=True):
+            self.passes[name] += count
+        recorded = {"loss": loss, **terms}
         if self.method.stages[stage].classifies and self.classifies:
-            recorded["train_accuracy"] = (prediction(logits) == self.train_set.labels[chosen]).double().mean()
+            recorded["train_accuracy"] = (prediction(logits) == self.train_set.labels[chosen]).to(self.sums).mean()
         for name, value in recorded.items():
             # Sums stay on the device, so that no step waits for a number that only the progress bar wants.
-            self.totals[name] = self.totals.get(name, 0) + value.detach().double().to(self.device) * len(chosen)
+            self.totals[name] = self.totals.get(name, 0) + value.detach().to(self.sums) * len(chosen)
+        self.images += len(chosen)
         self.step += 1
         return rate
 
@@ -165,7 +171,7 @@ class Trainer:
 
     def _view(self, pixels: Tensor) -> Tensor:
         """The batch's images, augmented anew."""
-        if self.config.augmentation == "simclr":
+        if (self.method.stages[self.stage].augmentation or self.config.augmentation) == "simclr":
             return augment_strongly(pixels, self.generator, self.flip, self.config.noise)
         return augment(pixels, self.generator, self.config.crop_padding, self.flip, self.config.noise)
 
@@ -190,12 +196,13 @@ class Trainer:
             )
 
     def means(self) -> dict[str, float]:
-        """Means over the images of the epoch so far; of this rank's until the epoch ends, then of all."""
-        images = float(self.totals["images"])
-        return {name: float(total) / images for name, total in self.totals.items() if name != "images"}
+        """Means over this rank's images of the epoch so far."""
+        return {name: float(total) / self.images for name, total in self.totals.items()}
 
     def _end_epoch(self, rate: float) -> None:
-        sum_over_ranks(list(self.totals.values()), self.group)
+        images = torch.tensor(float(self.images), device=self.device)
+        sum_over_ranks([images, *self.totals.values()], self.group)
+        self.images = int(images)
         stage = self.method.stages[self.stage]
         row: dict[str, Any] = {
             "epoch": self.step // self.steps_per_epoch,
@@ -204,10 +211,7 @@ class Trainer:
             **self.means(),
         }
         if not math.isfinite(row["loss"]):
-            raise DivergedError(
-                f"the loss is {row['loss']} after epoch {row['epoch']}; "
-                f"lower learning_rate (now {self.config.learning_rate})."
-            )
+            raise DivergedError(f"the loss is {row['loss']} after epoch {row['epoch']}.")
         if len(self.validation_set) and self.rank == 0 and stage.classifies and self.classifies:
             logits = evaluate(self.model, self.validation_set.images, self.config.noise)
             labels = self.validation_set.labels.cpu()
@@ -216,6 +220,17 @@ class Trainer:
             self.trajectory.append(logits.half())
         self.history.append(row)
 
+    def end(self) -> dict[str, Any]:
+        """A term of the loss in the last epoch, beside its value for a prediction that does not look at the image."""
+        term, constant = self.method.constant_prediction(self.num_classes, self.config.batch_size)
+        last = self.history[-1][term] if self.history else math.nan
+        return {"term": term, "last_epoch": last, "constant_prediction": constant}
+
+    def has_trained(self) -> bool:
+        """Whether the last epoch was better than such a prediction."""
+        end = self.end()
+        return bool(end["last_epoch"] < end["constant_prediction"])
+
     def state_dict(self) -> dict[str, Any]:
         own = {
             "method": self.method.state_dict(),
@@ -223,6 +238,7 @@ class Trainer:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "totals": self.totals,
+            "images": self.images,
         }
         return {
             "config": self.config.to_json(),
@@ -248,7 +264,7 @@ class Trainer:
             )
         own = state["ranks"][self.rank]
         self.step, self.seconds = state["step"], state["seconds"]
-        self._enter(state["stage"])
+        self.enter(state["stage"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.order_generator.set_state(state["order_generator"])
@@ -261,24 +277,4 @@ class Trainer:
         if own["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(own["random_cuda"], self.device)
         self.totals = {name: total.to(self.device) for name, total in own["totals"].items()}
-
-
-def operations_per_image(config: TrainConfig, splits: Splits, device: torch.device) -> float:
-    """Floating-point operations of training an image once, counted over a whole step of every stage.
-
-    They are those of matrix products and convolutions, forward and backward, on the same images as the run's; the same
-    on every machine. Stages count by their epochs. The run's own trainer is not touched.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the queue's length, which the run itself warns of
-        trainer = Trainer(config, splits, device)
-    batch = torch.arange(min(config.batch_size, len(splits.train)), device=device)
-    total, epochs = 0.0, 0
-    for number, stage in enumerate(trainer.method.stages):
-        trainer._enter(number)
-        trainer.model.train()
-        with FlopCounterMode(display=False) as counter:
-            trainer.loss_of(batch).loss.backward()
-        total += stage.epochs * counter.get_total_flops() / len(batch)
-        epochs += stage.epochs
-    return total / epochs
+        self.images = own["images"]

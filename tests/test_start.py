@@ -1,0 +1,82 @@
+"""The first steps of every method: gradients of order 1, whatever the head starts from."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.start import LEFT_OUT, first_steps
+from hdge.study.roster import METHODS
+from hdge.training.trainer import Trainer, precision_of
+from tests.test_methods import CPU, config
+
+METHODS_WITH_A_HEAD = [method for method in METHODS if method not in LEFT_OUT]
+
+
+@pytest.mark.parametrize("method", METHODS_WITH_A_HEAD)
+def test_the_heads_first_gradients_are_of_order_one(method, splits):
+    start = "pytorch" if method.startswith("igebm") else "zero_residual"
+    own = replace(config(method), initialization=start, epochs=4)
+    largest, root = first_steps(Trainer(own, splits, CPU))
+    assert 0.01 < largest < 50
+    assert root < 5
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if "hybrid" in METHODS[method].blocks])
+def test_a_head_of_zero_does_not_blow_up_a_contrast(method, splits):
+    """It was 5e12 at f = 0; with t = 0.1 and the floor of 0.1, a contrast pulls at a logit by at most 100."""
+    own = replace(config(method), initialization="zero_residual", epochs=4)
+    largest, root = first_steps(Trainer(own, splits, CPU), zero=True)
+    assert 0.01 < largest < 500
+    assert root < 50
+
+
+def test_a_clip_bounds_the_gradient_of_all_parameters(splits):
+    run = Trainer(replace(config("hdge"), initialization="zero_residual", clip=0.25), splits, CPU)
+    run.update()
+    squares = sum(p.grad.square().sum() for p in run.parameters)
+    # Scaled by 0.25 / (norm + 1e-6), as PyTorch's function does.
+    assert float(squares.sqrt()) == pytest.approx(0.25, rel=1e-5)
+
+
+def test_auto_keeps_flows_in_float32_and_takes_bfloat16_by_the_processors_flags(monkeypatch):
+    for flags, expected in (({}, "float32"), ({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda flags=flags: flags)
+        assert precision_of(replace(config("hdge"), precision="auto"), CPU) == expected
+        assert precision_of(replace(config("glow"), precision="auto"), CPU) == "float32"
+
+
+def test_sampling_under_autocast_casts_weights_as_often_however_long_its_chains(splits):
+    """Autocast keeps a weight's cast within a step only while the weight asks for a gradient."""
+
+    def casts(steps: int) -> int:
+        sgld = replace(config("jem").sgld, steps=steps)
+        run = Trainer(replace(config("jem"), precision="bfloat16", sgld=sgld), splits, CPU)
+        shapes = {tuple(p.shape) for p in run.model.parameters() if p.ndim > 1}
+        with profile(activities=[ProfilerActivity.CPU], record_shapes=True, acc_events=True) as seen:
+            run.update()
+        events = [e for e in seen.key_averages(group_by_input_shape=True) if e.key == "aten::_to_copy"]
+        return sum(event.count for event in events if tuple(event.input_shapes[0]) in shapes)
+
+    assert casts(2) == casts(6) > 0
+
+
+@pytest.mark.parametrize("method", ["supcon", "contrastive_pretraining"])
+def test_frozen_features_are_those_of_evaluation(method, splits):
+    """With batch norm: the head's stage leaves running statistics alone, and sees features of evaluation mode."""
+    run = Trainer(replace(config(method), norm="batch", dropout=0.3, augmentation="simclr"), splits, CPU)
+    while run.stage == 0:
+        run.train_step()
+    seen = []
+    run.model.head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    views = []
+    plain = run._view
+    run._view = lambda pixels: views.append(plain(pixels)) or views[-1]
+    run.update()
+    with torch.no_grad():
+        torch.testing.assert_close(seen[0], run.model.eval().features(views[0]), rtol=0, atol=0)
+    changed = {name for name, value in run.model.state_dict().items() if not value.equal(before[name])}
+    assert changed == {"head.weight", "head.bias"}
+    assert views[0].std() > 0
