@@ -110,7 +110,8 @@ def test_released_codes_form_equals_its_loops_in_value_and_gradient(normalize, s
         return formulas.queue_nll(rows, target.tolist(), past.tolist(), 0.5, normalize, formulas.masked)
 
     leaf = logits.clone().requires_grad_()
-    loss = published_nll(leaf, target, past, 0.5, normalize, variant="released_code")
+    queue = filled_queue(past, 5, 0.5, normalize)
+    loss = published_nll(leaf, target, queue.filled(), 0.5, normalize, variant="released_code")
     loss.backward()
     assert loss.item() == pytest.approx(reference(logits.tolist()), rel=ROUNDING)
     expected = loop_gradient(reference, logits)
@@ -122,10 +123,10 @@ def test_masking_squeezes_the_released_codes_energy(classes, width):
     """With one negative alike in all but its own class, the loss spans the range of the energy's difference over t."""
     label, temperature = torch.tensor([0]), 1e-3
     high, low = torch.zeros(1, classes, dtype=torch.float64), torch.zeros(1, classes, dtype=torch.float64)
-    high[0, 0], low[0, 0] = 5.0, -5.0  # normalised to 1 and -1
+    high[0, 0], low[0, 0] = 1.0, -5.0  # the second is normalised to -1
     loss = published_nll(low, label, high, temperature, "l2", variant="released_code")
     assert loss.item() * temperature == pytest.approx(width, abs=5e-5)
-    assert published_nll(low, label, high / 5, temperature, "l2").item() * temperature == pytest.approx(2, abs=1e-9)
+    assert published_nll(low, label, high, temperature, "l2").item() * temperature == pytest.approx(2, abs=1e-9)
 
 
 def soften(labels: torch.Tensor, classes: int) -> torch.Tensor:
@@ -256,7 +257,7 @@ def test_one_more_negative_never_lowers_the_loss(shape, normalize):
     ("arguments", "message"),
     [
         ({"logits": torch.zeros(3)}, "logits have shape"),
-        ({"labels": torch.zeros(2)}, "torch.int64"),
+        ({"labels": torch.zeros(2)}, r"they must be integers of shape \(2,\)"),
         ({"labels": torch.zeros(3, dtype=torch.int64)}, "of shape"),
         ({"alpha": 1.5}, "alpha is 1.5"),
         ({"alpha": -0.1}, "alpha is -0.1"),

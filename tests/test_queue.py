@@ -150,7 +150,7 @@ def test_a_queue_longer_than_the_training_set_warns_with_both_numbers():
 
 def test_moving_takes_the_sums_along_and_leaves_the_count_where_no_step_waits_for_it():
     queue = LogitQueue(3, 8).to("meta")
-    assert {buffer.device.type for buffer in queue.buffers()} == {"meta"}
+    assert {tensor.device.type for tensor in (queue.entries, queue.head, queue.tail)} == {"meta"}
     assert queue.count.device.type == "cpu"
 
 

@@ -1,7 +1,6 @@
 """The contrastive term as it was published, B x C x K numbers at a time: what the study measures itself against.
 
-For tests, benchmarks and notebook 08 alone. Training uses :mod:`hdge.core.losses`, which equals the first of the two
-forms below to rounding.
+For tests, benchmarks and notebook 08. Training uses :mod:`hdge.core.losses`, which equals the first form to rounding.
 """
 
 from typing import Literal
@@ -18,14 +17,10 @@ Variant = Literal["figure", "released_code"]
 
 
 def published_nll(
-    logits: Float[Tensor, "batch classes"],
-    labels: Labels,
-    past: Float[Tensor, "past classes"],
-    temperature: float = 0.1,
-    normalize: Normalization = "l2",
-    variant: Variant = "figure",
-) -> Float[Tensor, ""]:
-    r"""Cross-entropy of (l_pos, l_neg) / t against position 0, with every pair of image and negative written out.
+    logits: Float[Tensor, "batch classes"], labels: Labels, past: Float[Tensor, "past classes"],
+    temperature: float = 0.1, normalize: Normalization = "l2", variant: Variant = "figure",
+) -> Float[Tensor, ""]:  # fmt: skip
+    r"""Cross-entropy of (l_pos, l_neg) / t against position 0, in nats, with every image-negative pair written out.
 
     .. math:: \frac1B \sum_i \log\left(e^{E(p_i, y_i) / t} + \sum_{k=1}^{K} e^{E(p_k, y_i)/t}\right) - E(p_i, y_i)/t
 
@@ -36,25 +31,21 @@ def published_nll(
 
     The released code masks where the figure selects: each of the C - 1 other classes adds exp(0). For hard labels its
     energy lies in [log(C - 1 + 1/e), log(C - 1 + e)], 0.2239 wide at C = 10, where the figure's is 2 wide. Its queue
-    holds raw logits, normalises them at every use and starts as N(0, 1) noise.
+    holds raw logits, which it normalises at every use, and starts as N(0, 1) noise.
 
     Args:
         logits: f(x), shape (B, C).
         labels: y, shape (B,), integers in [0, C), or distributions, shape (B, C).
-        past: what the queue holds, shape (K, C): normalised rows for the figure, raw logits for the released code.
+        past: normalised rows p_k for either variant, shape (K, C), as :meth:`hdge.LogitQueue.filled` gives them.
         temperature: t, positive.
-        normalize: normalisation of the logits, and of the released code's queue.
+        normalize: normalisation of the logits; the rows of ``past`` have had it.
         variant: which energy.
-
-    Returns:
-        Scalar in nats.
 
     Source: paper, Algorithm 1; the released code for its variant.
     """
     weights = labels.to(logits) if labels.is_floating_point() else F.one_hot(labels, logits.shape[1]).to(logits)
     own = weights * normalize_logits(logits, normalize)
-    negatives = normalize_logits(past, normalize) if variant == "released_code" else past
-    pairs = weights[:, :, None] * negatives.T[None]
+    pairs = weights[:, :, None] * past.T[None]
     if variant == "released_code":
         positive, negative = torch.logsumexp(own, dim=1), torch.logsumexp(pairs, dim=1)
     else:

@@ -12,20 +12,13 @@ from torch import Tensor
 
 
 def log_sum_over_ranks(local: Float[Tensor, " classes"], group: dist.ProcessGroup) -> Float[Tensor, " classes"]:
-    r"""The log-partition over all ranks from that of each; differentiable.
+    r"""The log-partition over all ranks from that of each, minus infinity where there are no negatives; differentiable.
 
     .. math:: \log Z_y = m_y + \log \sum_{r=1}^{R} e^{\log Z_y^{(r)} - m_y}, \qquad m_y = \max_r \log Z_y^{(r)}
 
     Two all-reduces of C numbers, a maximum and a sum, whatever R, B and K are. The gradient with respect to a rank's
     own log-partition is the sum of all ranks' gradients times its share of Z, so that a mean over ranks of losses
     and gradients (DistributedDataParallel's) is that of one process with the whole batch.
-
-    Args:
-        local: log Z_y of this rank's negatives, shape (C,); minus infinity where there are none yet.
-        group: the ranks that train together; each of them must call.
-
-    Returns:
-        log Z_y over all ranks, shape (C,), the same on every rank.
 
     Source: equation 13 of the paper, split over ranks.
     """

@@ -1,39 +1,46 @@
 """The hybrid loss: cross-entropy for log q(y|x), a contrastive estimate for log q(x|y)."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from hdge.core.distributed import log_sum_over_ranks
 from hdge.core.queue import (
     LogitQueue,
     Normalization,
+    at_least_float32,
     check_logits,
     check_temperature,
+    floored_norm,
     normalize_logits,
     values_at_hand,
 )
 from hdge.core.readings import of_label
 
 # One class a sample, or a distribution over the classes a sample (label smoothing, mixup).
-Labels = Int[Tensor, " batch"] | Float[Tensor, "batch classes"]
+Labels = Integer[Tensor, " batch"] | Float[Tensor, "batch classes"]
+Reduction = Literal["mean", "sum", "none"]
+# A scalar, or with the reduction "none" one number an image.
+Loss = Float[Tensor, ""] | Float[Tensor, " batch"]
+# Which images count; None for all of them, and nothing is spent on leaving any out.
+Counted = Bool[Tensor, " batch"] | None
 
 # Scores at a time in the form for soft labels, which needs B x K of them: 4 MiB of float32.
 CHUNK = 2**20
 
 
 class HybridTerms(NamedTuple):
-    """The two terms of the hybrid loss, each a scalar in nats, before they are weighed by alpha and 1 - alpha."""
+    """The two terms of the hybrid loss, each in nats, before they are weighed by alpha and 1 - alpha."""
 
-    discriminative: Float[Tensor, ""]
-    generative: Float[Tensor, ""]
+    discriminative: Loss
+    generative: Loss
 
-    def weighed(self, alpha: float) -> Float[Tensor, ""]:
+    def weighed(self, alpha: float) -> Loss:
         """alpha times the first and 1 - alpha times the second; either end takes one term as it is, to the bit."""
         if alpha in (0, 1):
             return self.discriminative if alpha else self.generative
@@ -61,7 +68,11 @@ def queue_nll(logits: Float[Tensor, "batch classes"], labels: Labels, queue: Log
 
     Source: paper, equation 13 and Algorithm 1.
     """
-    return -F.logsigmoid(queue_margins(logits, labels, queue)).mean()
+    return _logistic(queue_margins(logits, labels, queue)).mean()
+
+
+def _logistic(margins: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    return -F.logsigmoid(margins)
 
 
 def queue_margins(logits: Float[Tensor, "batch classes"], labels: Labels, queue: LogitQueue) -> Float[Tensor, " batch"]:
@@ -81,12 +92,13 @@ def queue_margins(logits: Float[Tensor, "batch classes"], labels: Labels, queue:
 
 
 def _normalized_label_logits(
-    logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], normalize: Normalization
+    logits: Float[Tensor, "batch classes"], labels: Integer[Tensor, " batch"], normalize: Normalization
 ) -> Float[Tensor, " batch"]:
     """p[y] of every image without the rest of p: half the work of normalising first and selecting then."""
+    logits = at_least_float32(logits)
     own = of_label(logits, labels)
     if normalize == "l2":
-        return own / torch.linalg.vector_norm(logits, dim=1).clamp_min(1e-12)
+        return own / floored_norm(logits).squeeze(1)
     if normalize == "softmax":
         return torch.exp(own - torch.logsumexp(logits, dim=1))
     return own
@@ -96,23 +108,25 @@ def _normalized_label_logits(
 def _soft_log_partition(labels: Float[Tensor, "batch classes"], queue: LogitQueue) -> Float[Tensor, " batch"]:
     """log sum_k exp(<p_k, y_i> / t) of every sample, never more than CHUNK scores at a time."""
     if queue.group is not None:
-        raise ValueError(
-            f"labels are soft, but the queue is shared by {queue.group.size()} ranks; train in one process."
-        )
+        raise ValueError(f"labels are soft, but the queue is shared by {queue.ranks} ranks; train in one process.")
     log_partition = labels.new_full(labels.shape[:1], -math.inf)
-    for rows in queue.entries[: len(queue)].to(labels).split(max(1, CHUNK // len(labels))):
-        chunk = torch.logsumexp(labels @ rows.T, dim=1)
-        log_partition = torch.logaddexp(log_partition, chunk)
+    for rows in queue.entries[: len(queue)].to(labels).split(max(1, CHUNK // max(1, len(labels)))):
+        # A row that counts for nothing holds minus infinities, which a label's zeros would turn into NaN.
+        chunk = _pairs(labels, rows.clamp_min(torch.finfo(rows.dtype).min / 2))
+        log_partition = torch.logaddexp(log_partition, torch.logsumexp(chunk, dim=1))
     return log_partition
 
 
+def _pairs(labels: Float[Tensor, "batch classes"], rows: Float[Tensor, "rows classes"]) -> Float[Tensor, "batch rows"]:
+    """<y_i, s_k> of every pair, in the rows' own precision under autocast too."""
+    with torch.autocast(rows.device.type, enabled=False):
+        return labels.to(rows) @ rows.T
+
+
 def batch_nll(
-    logits: Float[Tensor, "batch classes"],
-    labels: Labels,
-    temperature: float = 0.1,
-    normalize: Normalization = "l2",
+    logits: Float[Tensor, "batch classes"], labels: Labels, temperature: float = 0.1, normalize: Normalization = "l2",
     group: dist.ProcessGroup | None = None,
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, ""]:  # fmt: skip
     r"""Contrastive estimate of -log q(x|y) within a batch; gradients flow through the negatives (Algorithm 2).
 
     .. math:: \frac1B \sum_i \log \sum_{j=1}^{B} e^{p_j[y_i]/t} - p_i[y_i]/t
@@ -120,64 +134,71 @@ def batch_nll(
     Args:
         logits: f(x), shape (B, C); p is its normalised form.
         labels: y, shape (B,), integers in [0, C), at O(B C); or distributions, shape (B, C), at O(B^2 C).
-        temperature: t, positive.
+        temperature: t, positive, or a ValueError says so.
         normalize: see :func:`hdge.core.queue.normalize_logits`.
         group: ranks whose batches together are the set of negatives; None is a single process.
 
     Returns:
         Scalar in nats, at least 0, and 0 for a batch of one.
 
-    Raises:
-        ValueError: a temperature that is not positive.
-
     Source: paper, appendix C and Algorithm 2.
     """
+    return _batch_losses(logits, labels, temperature, normalize, group, None).mean()
+
+
+def _batch_losses(
+    logits: Float[Tensor, "batch classes"], labels: Labels, temperature: float, normalize: Normalization,
+    group: dist.ProcessGroup | None, counted: Counted,
+) -> Float[Tensor, " batch"]:  # fmt: skip
     check_temperature(temperature)
     scores = normalize_logits(logits, normalize) / temperature
+    own = _label_scores(scores, labels)
+    if counted is not None:
+        scores = scores.masked_fill(~counted[:, None], -math.inf)
     if labels.is_floating_point():
         if group is not None:
             raise ValueError(f"labels are soft, but the batch is shared by {group.size()} ranks; train in one process.")
-        log_partition = torch.logsumexp(labels.to(scores) @ scores.T, dim=1)
+        log_partition = torch.logsumexp(_pairs(labels, scores), dim=1)
     else:
         per_class = torch.logsumexp(scores, dim=0)
         log_partition = (per_class if group is None else log_sum_over_ranks(per_class, group))[labels]
-    return (log_partition - _label_scores(scores, labels)).mean()
+    return log_partition - own
 
 
 def conditional_nll(
-    logits: Float[Tensor, "batch classes"],
-    labels: Labels,
-    queue: LogitQueue | None,
-    temperature: float | None = None,
-    normalize: Normalization | None = None,
-    group: dist.ProcessGroup | None = None,
-) -> Float[Tensor, ""]:
-    """-log q(x|y) by whichever of :func:`queue_nll` and :func:`batch_nll` applies; arguments as in :func:`hybrid_loss`.
-
-    Raises:
-        ValueError: logits or labels that are refused by :func:`hybrid_loss`, or a queue together with a
-            temperature, a normalisation or a group of its own.
-    """
+    logits: Float[Tensor, "batch classes"], labels: Labels, queue: LogitQueue | None, temperature: float | None = None,
+    normalize: Normalization | None = None, group: dist.ProcessGroup | None = None, reduction: Reduction = "mean",
+    ignore_index: int = -100,
+) -> Loss:  # fmt: skip
+    """-log q(x|y) by whichever of :func:`queue_nll` and :func:`batch_nll` applies; as :func:`hybrid_loss` otherwise."""
+    if reduction not in get_args(Reduction):
+        raise ValueError(f"reduction is {reduction!r}; choose from {', '.join(get_args(Reduction))}.")
     check_logits(logits, None if queue is None else queue.num_classes)
-    check_labels(labels, logits)
+    labels, counted = _checked(labels, logits, ignore_index)
     if queue is None:
-        return batch_nll(logits, labels, 0.1 if temperature is None else temperature, normalize or "l2", group)
-    if temperature is not None or normalize is not None or group is not None:
+        t = 0.1 if temperature is None else temperature
+        losses = _batch_losses(logits, labels, t, normalize or "l2", group, counted)
+    elif temperature is not None or normalize is not None or group is not None:
         raise ValueError(f"a queue brings its own temperature ({queue.temperature}), normalize and group; pass none.")
-    return queue_nll(logits, labels, queue)
+    else:
+        losses = _logistic(queue_margins(logits, labels, queue))
+    if counted is not None:
+        losses = torch.where(counted, losses, 0)
+    if reduction == "mean":
+        return losses.mean() if counted is None else losses.sum() / counted.sum()
+    return losses.sum() if reduction == "sum" else losses
 
 
 def hybrid_terms(
-    logits: Float[Tensor, "batch classes"],
-    labels: Labels,
-    queue: LogitQueue | None,
-    temperature: float | None = None,
-    normalize: Normalization | None = None,
-    group: dist.ProcessGroup | None = None,
-) -> HybridTerms:
+    logits: Float[Tensor, "batch classes"], labels: Labels, queue: LogitQueue | None, temperature: float | None = None,
+    normalize: Normalization | None = None, group: dist.ProcessGroup | None = None, reduction: Reduction = "mean",
+    ignore_index: int = -100,
+) -> HybridTerms:  # fmt: skip
     """-log q(y|x) and -log q(x|y), unweighted; arguments as in :func:`hybrid_loss`."""
-    generative = conditional_nll(logits, labels, queue, temperature, normalize, group)
-    return HybridTerms(F.cross_entropy(logits, labels), generative)
+    generative = conditional_nll(logits, labels, queue, temperature, normalize, group, reduction, ignore_index)
+    labels = labels if labels.is_floating_point() else labels.long()
+    entropy = F.cross_entropy(at_least_float32(logits), labels, ignore_index=ignore_index, reduction=reduction)
+    return HybridTerms(entropy, generative)
 
 
 def terms_and_margins(
@@ -185,20 +206,16 @@ def terms_and_margins(
 ) -> tuple[HybridTerms, Float[Tensor, " batch"]]:
     """:func:`hybrid_terms` and the :func:`queue_margins` behind the second, at one look at the queue's log Z."""
     check_logits(logits, queue.num_classes)
-    check_labels(labels, logits)
+    labels, _ = _checked(labels, logits, None)
     margins = queue_margins(logits, labels, queue)
-    return HybridTerms(F.cross_entropy(logits, labels), -F.logsigmoid(margins).mean()), margins
+    return HybridTerms(F.cross_entropy(at_least_float32(logits), labels), _logistic(margins).mean()), margins
 
 
 def hybrid_loss(
-    logits: Float[Tensor, "batch classes"],
-    labels: Labels,
-    queue: LogitQueue | None,
-    alpha: float = 0.5,
-    temperature: float | None = None,
-    normalize: Normalization | None = None,
-    group: dist.ProcessGroup | None = None,
-) -> Float[Tensor, ""]:
+    logits: Float[Tensor, "batch classes"], labels: Labels, queue: LogitQueue | None, alpha: float = 0.5,
+    temperature: float | None = None, normalize: Normalization | None = None, group: dist.ProcessGroup | None = None,
+    reduction: Reduction = "mean", ignore_index: int = -100,
+) -> Loss:  # fmt: skip
     r"""The hybrid discriminative-generative loss.
 
     .. math:: -\frac1B \sum_i \alpha \log q(y_i|x_i) + (1 - \alpha) \log q(x_i|y_i)
@@ -207,22 +224,22 @@ def hybrid_loss(
     twice the gradient.
 
     Args:
-        logits: f(x), shape (B, C), any real numbers, with gradient.
+        logits: f(x), shape (B, C), any real numbers, with gradient. The loss is taken in float32 or better.
         labels: y, shape (B,), integers in [0, C); or distributions over the classes, shape (B, C), for label smoothing
             and mixup, which cost O(B C K).
         queue: past logits (Algorithm 1), or None to let the batch be its own set of negatives (Algorithm 2).
         alpha: weight of log q(y|x), in [0, 1]; 1 is cross-entropy, 0 the generative term alone.
-        temperature: t of the batch form, 0.1 if not given; a queue brings its own.
-        normalize: normalisation of the batch form, "l2" if not given; a queue brings its own.
-        group: ranks that share the batch form's negatives; a queue brings its own.
+        temperature, normalize, group: of :func:`batch_nll`, as there if not given; a queue brings its own.
+        reduction: "mean" over the images that count, their "sum", or "none" for one number an image.
+        ignore_index: the label of images that do not count: they give 0, no gradient, and are no negatives.
 
     Returns:
-        Scalar in nats.
+        In nats. The mean over no images is NaN, as F.cross_entropy's.
 
     Raises:
-        ValueError: alpha outside [0, 1], logits that are not (B, C), labels of another shape or type. On a CPU also
-            logits that are not finite, labels outside [0, C), and distributions that do not sum to 1; elsewhere a
-            look at values would make every step wait, and PyTorch's own device-side checks speak.
+        ValueError: alpha outside [0, 1], logits that are not (B, C), labels of another shape or type, settings beside
+            a queue's own. On a CPU also logits that are not finite, labels outside [0, C), and distributions that do
+            not sum to 1; elsewhere a look would make every step wait, and PyTorch's own device-side checks speak.
 
     Source: paper, equation 14.
 
@@ -234,7 +251,8 @@ def hybrid_loss(
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}; it must be in [0, 1] (the paper uses 0.5).")
-    return hybrid_terms(logits, labels, queue, temperature, normalize, group).weighed(alpha)
+    terms = hybrid_terms(logits, labels, queue, temperature, normalize, group, reduction, ignore_index)
+    return terms.weighed(alpha)
 
 
 def _label_scores(scores: Float[Tensor, "batch classes"], labels: Labels) -> Float[Tensor, " batch"]:
@@ -244,23 +262,29 @@ def _label_scores(scores: Float[Tensor, "batch classes"], labels: Labels) -> Flo
     return of_label(scores, labels)
 
 
-def check_labels(labels: Tensor, logits: Tensor) -> None:
-    """Refuse labels that are neither classes nor distributions over the classes of these logits."""
+def _checked(labels: Labels, logits: Tensor, ignore_index: int | None) -> tuple[Labels, Counted]:
+    """Labels as int64 in [0, C), 0 where ignored, and which images count; or distributions over the classes."""
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"labels are of type {type(labels).__name__}; make a tensor of them: torch.as_tensor(labels).")
     batch, classes = logits.shape
-    soft = labels.is_floating_point() and labels.shape == logits.shape
-    if not soft and (labels.dtype != torch.int64 or labels.shape != (batch,)):
-        raise ValueError(
-            f"labels are {labels.dtype} of shape {tuple(labels.shape)}; they must be torch.int64 of shape ({batch},), "
-            f"or floating-point distributions of shape ({batch}, {classes})."
-        )
-    if not values_at_hand(labels) or not batch:
-        return
+    soft = labels.is_floating_point()
+    if labels.shape != (logits.shape if soft else (batch,)) or labels.is_complex() or labels.dtype == torch.bool:
+        found = f"labels are {labels.dtype} of shape {tuple(labels.shape)}"
+        wanted = f"integers of shape ({batch},), or floating-point distributions of shape ({batch}, {classes})"
+        raise ValueError(f"{found}; they must be {wanted}.")
+    looked_at = values_at_hand(labels) and batch > 0
     if soft:
         # Rows of B probabilities in half precision may be off by half a percent.
-        if (labels < 0).any() or ((labels.sum(dim=1) - 1).abs() > 1e-2).any():
+        if looked_at and ((labels < 0).any() or ((labels.sum(dim=1) - 1).abs() > 1e-2).any()):
             row = int(torch.where((labels < 0).any(dim=1), 2.0, (labels.sum(dim=1) - 1).abs()).argmax())
             raise ValueError(f"labels of image {row} are {labels[row].tolist()}; they must be 0 or more and sum to 1.")
-        return
-    lowest, highest = (int(value) for value in labels.aminmax())
+        return labels, None
+    labels, counted = labels.long(), None
+    lowest, highest = map(int, labels.aminmax()) if looked_at else (0, 0)
+    if ignore_index is not None and (not looked_at or lowest <= ignore_index <= highest):
+        counted = labels != ignore_index
+        labels = torch.where(counted, labels, 0)
+        lowest, highest = map(int, labels.aminmax()) if looked_at else (0, 0)
     if lowest < 0 or highest >= classes:
         raise ValueError(f"labels run from {lowest} to {highest}; they must lie in [0, {classes}).")
+    return labels, counted

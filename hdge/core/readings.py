@@ -20,9 +20,6 @@ def log_q_y_given_x(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "ba
 
     .. math:: \log q(y|x) = f(x)[y] - \log \sum_{y'} \exp f(x)[y']
 
-    Args:
-        logits: f(x), shape (B, C), any real numbers.
-
     Returns:
         log q(y|x) in nats, shape (B, C), at most 0.
 
@@ -61,11 +58,8 @@ def log_q_x(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
 
     .. math:: \log q(x) = \log \sum_y \exp f(x)[y] - \log Z
 
-    Args:
-        logits: f(x), shape (B, C). With C = 1 this is the logit itself.
-
     Returns:
-        log q(x) + log Z in nats, shape (B,): enough to rank images by.
+        log q(x) + log Z in nats, shape (B,): enough to rank images by. With C = 1 this is the logit itself.
 
     Source: paper, equation 7 and appendix B.2 (whose last line has the sign of the energy, not of the score).
 
@@ -79,9 +73,6 @@ def confidence(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"
     r"""Probability of the predicted label.
 
     .. math:: \max_y q(y|x)
-
-    Args:
-        logits: f(x), shape (B, C).
 
     Returns:
         Shape (B,), in [1/C, 1].

@@ -1,8 +1,10 @@
-"""The paper's formulas written as loops over Python floats, from the equations and from nothing else."""
+"""The paper's formulas written as loops over Python floats, from the equations and one constant, the norm's floor."""
 
 import cmath
 import math
 from collections.abc import Callable, Sequence
+
+from hdge.core.queue import NORM_FLOOR
 
 Row = Sequence[float]  # or complex numbers, for derivatives by a complex step
 
@@ -28,7 +30,7 @@ def normalize(row: Row, kind: str) -> list[float]:
     if kind == "l2":
         squares = total([v * v for v in row])
         length = cmath.sqrt(squares) if isinstance(squares, complex) else math.sqrt(squares)
-        return [v / (length if length.real > 1e-12 else 1e-12) for v in row]
+        return [v / (length if length.real > NORM_FLOOR else NORM_FLOOR) for v in row]
     if kind == "softmax":
         summed = log_sum_exp(row)
         return [exp(v - summed) for v in row]
