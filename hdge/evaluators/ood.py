@@ -48,8 +48,8 @@ def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> float:
 
     .. math:: \frac{1}{n m} \sum_{i=1}^{n} \sum_{j=1}^{m} [s_i > r_j] + \tfrac12 [s_i = r_j]
 
-    The n scores s are those of in-distribution images, the positive class; the m scores r are the others'. It is in
-    [0, 1], and 0.5 is chance.
+    The n scores s are those of in-distribution images, the positive class, and the m scores r those of
+    out-of-distribution images. It is in [0, 1], and 0.5 is chance.
 
     Raises:
         ValueError: an empty set, or scores that are not finite.
