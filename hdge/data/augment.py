@@ -29,17 +29,10 @@ def augment(
     flip: bool = True,
     noise: float = 0.03,
 ) -> Float[Tensor, "batch channels height width"]:
-    """A batch of training images in [0, 1]: random crops of the reflected border, mirroring, Gaussian noise.
+    """Training images in [0, 1]: random crops of the reflected border, mirroring with probability 1/2, Gaussian noise.
 
-    Padding, cropping and mirroring are one gather: for every image the row and column that each pixel is taken
-    from, with indices beyond the border reflected at the outermost pixel.
-
-    Args:
-        images: uint8, shape (B, channels, H, W), on any device.
-        generator: on the same device; the only source of randomness.
-        crop_padding: border in pixels, from 0 to the image's side less 1.
-        flip: mirror each image with probability 1/2.
-        noise: standard deviation of Gaussian noise in units of [-1, 1].
+    The border has from 0 to the image's side less 1 pixels. Noise is that of :func:`add_noise`. The generator is on the
+    images' device.
 
     Source: JEM's protocol, which the paper follows (section 5.1).
     """
@@ -66,17 +59,11 @@ def augment_strongly(
     flip: bool = True,
     noise: float = 0.0,
 ) -> Float[Tensor, "batch channels height width"]:
-    """A batch of training images in [0, 1] as SimCLR sees them: resized crops, mirroring, brightness, contrast, colour.
+    """Training images in [0, 1] as SimCLR sees them: resized crops, mirroring, brightness, contrast, colour.
 
-    Every image has its own draw: a crop of 20 to 100 % of the area with sides in 3:4 to 4:3, bilinear; mirroring with
-    probability 1/2; with probability 0.8 factors of brightness, contrast and, for colour, saturation in 0.6 to 1.4;
-    with probability 0.2 no colour at all. Hue is left alone.
-
-    Args:
-        images: uint8, shape (B, channels, H, W), on any device.
-        generator: on the same device; the only source of randomness.
-        flip: mirror each image with probability 1/2.
-        noise: standard deviation of Gaussian noise in units of [-1, 1].
+    Every image has one draw of each. A crop, bilinear, has 20 to 100 % of the area and sides in 3:4 to 4:3. Mirroring
+    has probability 1/2. With probability 0.8 brightness, contrast and saturation get factors in 0.6 to 1.4. With
+    probability 0.2 an image loses its colour. Hue is left alone. Noise is that of :func:`add_noise`.
 
     Source: Chen et al. 2020, appendix A.
     """

@@ -4,7 +4,7 @@ A name is looked up in this order: sets made here (digits, digits-heldout, photo
 with MedMNIST's keys, torchvision's cifar10, cifar100, svhn and celeba (downloaded into the root), and a folder
 ``<root>/<name>/`` of one folder a class, or of such folders named train and test.
 
-torchvision is imported where it is used: that takes two seconds, which a figure of stored runs need not wait for.
+torchvision is imported where it is used, for its import takes two seconds.
 """
 
 import zipfile
@@ -43,14 +43,10 @@ class ImageSet:
 
 
 def read(name: str, root: Path) -> tuple[ImageSet | None, ImageSet]:
-    """The training images, where a set has any of its own, and the test images of a set.
-
-    Args:
-        name: see the module's first lines.
-        root: the data root, for archives, folders and downloads.
+    """The training images of a set, if it has any, and its test images.
 
     Raises:
-        HdgeError: no set of that name, or a damaged one; the sentence says what is wrong with it.
+        HdgeError: no set of that name, or a damaged one.
     """
     if name in ("digits", "digits-heldout"):
         return None, _digits(held_out=name == "digits-heldout")

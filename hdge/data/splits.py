@@ -35,14 +35,10 @@ class Splits:
 
 
 def load_splits(name: str, root: Path) -> Splits:
-    """Train, validation and test images of an in-distribution set.
+    """Train, validation and test images of an in-distribution set, by fixed permutations.
 
-    Validation takes 5,000 training images, or a tenth of them where there are fewer than 50,000, by a fixed
-    permutation. A set that comes without a split gives a third of its images to the test part.
-
-    Args:
-        name: of the data set; see the module's first lines.
-        root: the data root, for archives, folders and downloads.
+    Validation takes 5,000 training images, or a tenth of them if there are fewer than 50,000. A set without a split
+    gives a third of its images to the test part.
 
     Raises:
         HdgeError: no such data set, a damaged one, or one that is only of use out of distribution.
@@ -67,13 +63,7 @@ def load_splits(name: str, root: Path) -> Splits:
 def load_evaluation_set(name: str, root: Path, reference: ImageSet) -> ImageSet:
     """Test images of an out-of-distribution set, in the channels and size of the in-distribution test images.
 
-    Colour becomes grey (or grey is repeated), the shorter side is resized and the centre cropped. Pixel values
-    are not standardised: the model scales every set alike.
-
-    Args:
-        name: of the data set.
-        root: the data root.
-        reference: the in-distribution test images, from which "interp" and "uniform" are made as well.
+    The sets "interp" and "uniform" are made from the in-distribution test images, the reference.
     """
     if name == "interp":
         return interpolate_pairs(reference)
@@ -88,8 +78,8 @@ def load_evaluation_set(name: str, root: Path, reference: ImageSet) -> ImageSet:
 def interpolate_pairs(reference: ImageSet) -> ImageSet:
     r"""Means of fixed pairs of images, :math:`(x_i + x_{\pi(i)}) / 2`, rounded half up to whole pixel values.
 
-    Every image is paired with the next along one fixed random cycle, so that none meets itself and pairs of the
-    same class occur as often as chance has it. Labels tell the two kinds apart: 0 different classes, 1 the same.
+    Every image is paired with the next along one fixed random cycle, so that no image meets itself. The label is 1 for
+    a pair of one class, 0 otherwise.
 
     Source: paper, section 5.1 ("Interp"); JEM pairs consecutive test batches.
     """

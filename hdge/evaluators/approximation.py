@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from hdge.core.queue import Normalization, normalize_logits
 from hdge.core.readings import of_label
-from hdge.evaluators.intervals import BOOTSTRAP_SEED, over_seeds, percentile_interval
-from hdge.evaluators.tables import Rows, rows
+from hdge.evaluators.intervals import BOOTSTRAP_SEED, limits, over_seeds, percentile_interval
+from hdge.evaluators.tables import Labels, Logits, Rows, over_runs, rows
 from hdge.study.runs import Run
 
 DRAWS = 32  # random queues a size: the relative error of a standard deviation from 32 draws is 1 / sqrt(64) = 13 %
@@ -37,26 +37,23 @@ def true_logit_weight(
     return torch.sigmoid(log_partition - scores)
 
 
-def all_scores(
-    logits: Float[Tensor, "n classes"], temperature: float, normalize: Normalization
-) -> Float[Tensor, "n classes"]:
+def all_scores(logits: Logits, temperature: float, normalize: Normalization) -> Logits:
     """p/t of every image and class, in float64."""
     return normalize_logits(logits.double(), normalize) / temperature
 
 
-def label_scores(
-    logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], temperature: float, normalize: Normalization
-) -> Float[Tensor, " n"]:
+def label_scores(logits: Logits, labels: Labels, temperature: float, normalize: Normalization) -> Float[Tensor, " n"]:
     """s = p[y]/t of every image, in float64."""
     return of_label(all_scores(logits, temperature, normalize), labels)
 
 
+def scores_of(run: Run, logits: Logits) -> Logits:
+    """p/t of every image and class, by the run's temperature and normalisation."""
+    return all_scores(logits, run.config.hybrid.temperature, run.config.hybrid.normalize)
+
+
 def log_partition_draws(
-    logits: Float[Tensor, "n classes"],
-    sizes: Sequence[int],
-    temperature: float,
-    normalize: Normalization,
-    draws: int = DRAWS,
+    logits: Logits, sizes: Sequence[int], temperature: float, normalize: Normalization, draws: int = DRAWS
 ) -> Float[Tensor, "draws sizes classes"]:
     r"""log Z_y of random queues, in float64: K of N images drawn without replacement, nested over the sizes K.
 
@@ -73,128 +70,101 @@ def queue_sizes(images: int) -> list[int]:
     return [4**power for power in range(20) if 4**power < images] + [images]
 
 
-def weight_table(runs: Sequence[Run]) -> pd.DataFrame:
+@over_runs()
+def weight_table(run: Run) -> Rows:
     """The weight 1 - w on test images of the trained network, against K and t, with queues drawn from training images.
 
-    Returns:
-        Columns: method, seed, temperature, size, n, draws, weight (mean over test images and draws), low, high
-        (central 95 % of the draws' means: what varies is which images the queue holds).
+    The columns low and high hold the central 95 % of the draws' means: what varies is which images the queue holds.
     """
-
-    def weight(run: Run) -> Rows:
-        pool, test, kind = run.folder.outputs("train").logits, run.folder.outputs("test"), run.config.hybrid.normalize
-        sizes = queue_sizes(len(pool))
-        for t in TEMPERATURES:
-            scores = label_scores(test.logits, test.labels, t, kind)
-            for size, drawn in zip(sizes, log_partition_draws(pool, sizes, t, kind).unbind(1), strict=True):
-                means = true_logit_weight(scores, drawn[:, test.labels]).mean(dim=1).numpy()
-                low, high = percentile_interval(means)
-                row = {"temperature": t, "size": size, "n": len(scores), "draws": DRAWS}
-                yield {**row, "weight": means.mean(), "low": low, "high": high}
-
-    return rows(runs, weight)
+    pool, test, kind = run.folder.outputs("train").logits, run.folder.outputs("test"), run.config.hybrid.normalize
+    sizes = queue_sizes(len(pool))
+    for t in TEMPERATURES:
+        scores = label_scores(test.logits, test.labels, t, kind)
+        for size, drawn in zip(sizes, log_partition_draws(pool, sizes, t, kind).unbind(1), strict=True):
+            means = true_logit_weight(scores, drawn[:, test.labels]).mean(dim=1).numpy()
+            row = {"temperature": t, "size": size, "n": len(scores), "draws": DRAWS}
+            yield {**row, "weight": means.mean(), **limits(percentile_interval(means))}
 
 
-def partition_table(runs: Sequence[Run]) -> pd.DataFrame:
+@over_runs()
+def partition_table(run: Run) -> Rows:
     r"""Error of log (Z_y / K) from K images of the trained network; the whole training set is the truth.
 
-    The expected spread is that of a mean of K of N numbers v = exp(p[y]/t) drawn without replacement, to first order
+    Bias and spread are the mean and standard deviation of the error over draws, in nats. The expected spread is that of
+    a mean of K of N numbers v = exp(p[y]/t) drawn without replacement, to first order
 
     .. math:: \frac{\mathrm{sd}(v)}{\bar v} \sqrt{\frac{1}{K} - \frac{1}{N}}
-
-    Returns:
-        Columns: method, seed, class, size, draws, bias and spread (mean and standard deviation of the error over
-        draws, in nats), expected_spread.
     """
-
-    def partition(run: Run) -> Rows:
-        pool, t, kind = run.folder.outputs("train").logits, run.config.hybrid.temperature, run.config.hybrid.normalize
-        sizes = queue_sizes(len(pool))
-        estimates = log_partition_draws(pool, sizes, t, kind) - torch.tensor(sizes).log()[:, None]
-        errors = estimates - estimates[:1, -1:]
-        scores = all_scores(pool, t, kind)
-        values = (scores - scores.amax(dim=0)).exp()
-        variation = values.std(dim=0) / values.mean(dim=0)
-        for k, size in enumerate(sizes):
-            for label in range(pool.shape[1]):
-                yield {
-                    "class": label,
-                    "size": size,
-                    "draws": DRAWS,
-                    "bias": errors[:, k, label].mean().item(),
-                    "spread": errors[:, k, label].std().item(),
-                    "expected_spread": variation[label].item() * max(0.0, 1 / size - 1 / len(pool)) ** 0.5,
-                }
-
-    return rows(runs, partition)
+    pool, t, kind = run.folder.outputs("train").logits, run.config.hybrid.temperature, run.config.hybrid.normalize
+    sizes = queue_sizes(len(pool))
+    estimates = log_partition_draws(pool, sizes, t, kind) - torch.tensor(sizes).log()[:, None]
+    errors = estimates - estimates[:1, -1:]
+    scores = scores_of(run, pool)
+    values = (scores - scores.amax(dim=0)).exp()
+    variation = values.std(dim=0) / values.mean(dim=0)
+    for k, size in enumerate(sizes):
+        for label in range(pool.shape[1]):
+            yield {
+                "class": label,
+                "size": size,
+                "draws": DRAWS,
+                "bias": errors[:, k, label].mean().item(),
+                "spread": errors[:, k, label].std().item(),
+                "expected_spread": variation[label].item() * max(0.0, 1 / size - 1 / len(pool)) ** 0.5,
+            }
 
 
-def staleness_table(runs: Sequence[Run]) -> pd.DataFrame:
+@over_runs()
+def staleness_table(run: Run) -> Rows:
     """How far logits move in the epochs that they spend in the queue, on validation images after every epoch.
 
-    Returns:
-        Columns: method, seed, epoch, lag (epochs of age), n, score_change (root mean square over images of the change
-        of s = p[y]/t, nats), partition_shift (mean over classes of the absolute change of log Z_y, nats).
+    The score's change is the root mean square over images of the change of s = p[y]/t in nats. The partition's shift is
+    the mean over classes of the absolute change of log Z_y in nats.
     """
-
-    def staleness(run: Run) -> Rows:
-        labels, hybrid = run.folder.outputs("validation").labels, run.config.hybrid
-        path = [all_scores(logits, hybrid.temperature, hybrid.normalize) for logits in run.folder.trajectory()]
-        scores = [of_label(epoch, labels) for epoch in path]
-        partitions = [epoch.logsumexp(dim=0) for epoch in path]
-        for lag in LAGS:
-            for epoch in range(lag, len(path)):
-                moved = (scores[epoch] - scores[epoch - lag]).square().mean().sqrt().item()
-                shift = (partitions[epoch] - partitions[epoch - lag]).abs().mean().item()
-                row = {"epoch": epoch + 1, "lag": lag, "n": len(labels)}
-                yield {**row, "score_change": moved, "partition_shift": shift}
-
-    return rows(runs, staleness)
+    labels = run.folder.outputs("validation").labels
+    path = [scores_of(run, logits) for logits in run.folder.trajectory()]
+    scores = [of_label(epoch, labels) for epoch in path]
+    partitions = [epoch.logsumexp(dim=0) for epoch in path]
+    for lag in LAGS:
+        for epoch in range(lag, len(path)):
+            moved = (scores[epoch] - scores[epoch - lag]).square().mean().sqrt().item()
+            shift = (partitions[epoch] - partitions[epoch - lag]).abs().mean().item()
+            row = {"epoch": epoch + 1, "lag": lag, "n": len(labels)}
+            yield {**row, "score_change": moved, "partition_shift": shift}
 
 
-def gradient_table(runs: Sequence[Run]) -> pd.DataFrame:
+@over_runs()
+def gradient_table(run: Run) -> Rows:
     r"""Length of each term's gradient with respect to the logits, on validation images after every epoch.
 
     .. math:: \|\mathrm{softmax}(f) - e_y\| \quad\text{and}\quad (1 - w) \Big\|\frac{\partial s}{\partial f}\Big\|
 
     The second has log Z_y = log K + log of the mean of exp(p[y]/t) over the validation images, for K = 1, 64 and the
-    run's queue. The gradient of s is found by automatic differentiation.
-
-    Returns:
-        Columns: method, seed, epoch, size (K; 0 for the discriminative term), n, weight (mean of 1 - w; of
-        1 - q(y|x) for the discriminative term), length (mean over images).
+    run's queue. Weight and length are means over images. The discriminative term has size 0 and weight 1 - q(y|x).
     """
-
-    def gradient(run: Run) -> Rows:
-        labels, hybrid = run.folder.outputs("validation").labels, run.config.hybrid
-        for epoch, path in enumerate(run.folder.trajectory(), start=1):
-            logits = path.double().requires_grad_()
-            every = all_scores(logits, hybrid.temperature, hybrid.normalize)
-            scores = of_label(every, labels)
-            (direction,) = torch.autograd.grad(scores.sum(), logits)
-            with torch.no_grad():
-                q = torch.softmax(logits, dim=1)
-                residual = q - torch.nn.functional.one_hot(labels, q.shape[1])
-                terms = {0: (1 - of_label(q, labels), residual.norm(dim=1))}
-                mean = every.logsumexp(dim=0) - np.log(len(logits))
-                for size in sorted({1, SMALL_SIZE, run.config.queue.size}):
-                    weight = true_logit_weight(scores, (mean + np.log(size))[labels])
-                    terms[size] = (weight, weight * direction.norm(dim=1))
-            for size, (weight, length) in terms.items():
-                row = {"epoch": epoch, "size": size, "n": len(labels)}
-                yield {**row, "weight": weight.mean().item(), "length": length.mean().item()}
-
-    return rows(runs, gradient)
+    labels = run.folder.outputs("validation").labels
+    for epoch, path in enumerate(run.folder.trajectory(), start=1):
+        logits = path.double().requires_grad_()
+        every = scores_of(run, logits)
+        scores = of_label(every, labels)
+        (direction,) = torch.autograd.grad(scores.sum(), logits)
+        with torch.no_grad():
+            q = torch.softmax(logits, dim=1)
+            residual = q - torch.nn.functional.one_hot(labels, q.shape[1])
+            terms = {0: (1 - of_label(q, labels), residual.norm(dim=1))}
+            mean = every.logsumexp(dim=0) - np.log(len(logits))
+            for size in sorted({1, SMALL_SIZE, run.config.queue.size}):
+                weight = true_logit_weight(scores, (mean + np.log(size))[labels])
+                terms[size] = (weight, weight * direction.norm(dim=1))
+        for size, (weight, length) in terms.items():
+            row = {"epoch": epoch, "size": size, "n": len(labels)}
+            yield {**row, "weight": weight.mean().item(), "length": length.mean().item()}
 
 
 def summary_table(
     runs: Sequence[Run], weights: pd.DataFrame, partitions: pd.DataFrame, staleness: pd.DataFrame
 ) -> pd.DataFrame:
-    """What K can and cannot change, in a few numbers a run, over seeds.
-
-    Returns:
-        Columns: measure, seeds, value, low, high (95 % Student interval over seeds).
-    """
+    """What K can and cannot change, in a few numbers a run, over seeds."""
 
     def summary(run: Run) -> Rows:
         own = weights[(weights["seed"] == run.seed) & (weights["temperature"] == run.config.hybrid.temperature)]
@@ -202,10 +172,13 @@ def summary_table(
         spread = partitions[partitions["seed"] == run.seed].groupby("size")["spread"].mean()
         moved = staleness[(staleness["seed"] == run.seed) & (staleness["lag"] == 1)]["partition_shift"]
         whole = weight.index.max()
-        yield {"measure": f"weight 1 − w with {SMALL_SIZE} negatives", "value": weight[SMALL_SIZE]}
-        yield {"measure": f"weight 1 − w with all {whole:,} training images", "value": weight[whole]}
-        yield {"measure": f"spread of log Z at K = {SMALL_SIZE} (nats)", "value": spread[SMALL_SIZE]}
-        yield {"measure": "change of log Z in one epoch, median (nats)", "value": moved.median()}
-        yield {"measure": "change of log Z in the last epoch (nats)", "value": moved.iloc[-1]}
+        measures = {
+            f"weight 1 − w with {SMALL_SIZE} negatives": weight[SMALL_SIZE],
+            f"weight 1 − w with all {whole:,} training images": weight[whole],
+            f"spread of log Z at K = {SMALL_SIZE} (nats)": spread[SMALL_SIZE],
+            "change of log Z in one epoch, median (nats)": moved.median(),
+            "change of log Z in the last epoch (nats)": moved.iloc[-1],
+        }
+        return [{"measure": measure, "value": value} for measure, value in measures.items()]
 
     return over_seeds(rows(runs, summary), "value", ["measure"])

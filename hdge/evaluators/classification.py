@@ -1,13 +1,15 @@
 """Classification: accuracy, its cost, learning curves and confusions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from hdge.core.readings import prediction
-from hdge.evaluators.intervals import wilson_interval
-from hdge.evaluators.tables import Rows, by_row, rows
+from hdge.evaluators.intervals import limits, wilson_interval
+from hdge.evaluators.tables import Rows, by_row, over_runs, rows
 from hdge.study.roster import METHODS
 from hdge.study.runs import Run
 
@@ -15,29 +17,24 @@ COUNTED = ("operations_per_image", "forward_passes_per_step", "backward_passes_p
 MEASURED = ("seconds_per_step", "images_per_second", "peak_memory_bytes")
 
 
-def accuracy_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Accuracy of every run on the in-distribution test images.
+def accuracy_row(right: Tensor) -> dict[str, Any]:
+    """Accuracy and its Wilson interval over test images, from whether each image is right."""
+    n, correct = len(right), int(right.sum())
+    return {"n": n, "correct": correct, "accuracy": correct / n, **limits(wilson_interval(correct, n))}
 
-    Returns:
-        Columns: method, seed, n, correct, accuracy, low, high (Wilson, over test images).
-    """
 
-    def accuracy(run: Run) -> Rows:
-        outputs = run.folder.outputs("test")
-        n, correct = len(outputs.labels), int((prediction(outputs.logits) == outputs.labels).sum())
-        low, high = wilson_interval(correct, n)
-        yield {"n": n, "correct": correct, "accuracy": correct / n, "low": low, "high": high}
-
-    return rows(runs, accuracy)
+@over_runs()
+def accuracy_table(run: Run) -> Rows:
+    """Accuracy of every run on the in-distribution test images."""
+    outputs = run.folder.outputs("test")
+    yield accuracy_row(prediction(outputs.logits) == outputs.labels)
 
 
 def cost_table(runs: Sequence[Run]) -> pd.DataFrame:
     """The operations that each run's training took, the same on every machine, beside its accuracy.
 
-    Returns:
-        Columns: those of :func:`accuracy_table`, batch_size, epochs (of all stages), times_cross_entropy (operations
-        an image over the mean of cross-entropy's; not a number without cross-entropy), operations_per_image,
-        forward_passes_per_step, backward_passes_per_step, restarts (after divergence).
+    Epochs are those of all stages, and restarts those after divergence. If there is no run of cross-entropy,
+    times_cross_entropy is not a number.
     """
 
     def cost(run: Run) -> Rows:
@@ -56,18 +53,11 @@ def cost_table(runs: Sequence[Run]) -> pd.DataFrame:
     return accuracy_table(runs).merge(costs, on=["method", "seed"])
 
 
-def seconds_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """How long each run trained on its machine.
-
-    Returns:
-        Columns: method, seed, minutes, seconds_per_step, images_per_second, peak_memory_bytes.
-    """
-
-    def seconds(run: Run) -> Rows:
-        cost = run.folder.record()["cost"]
-        yield {"minutes": cost["seconds"] / 60, **{name: cost[name] for name in MEASURED}}
-
-    return rows(runs, seconds)
+@over_runs()
+def seconds_table(run: Run) -> Rows:
+    """How long each run trained on its machine."""
+    cost = run.folder.record()["cost"]
+    yield {"minutes": cost["seconds"] / 60, **{name: cost[name] for name in MEASURED}}
 
 
 def learning_curves(runs: Sequence[Run]) -> pd.DataFrame:
@@ -76,11 +66,7 @@ def learning_curves(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def confusion_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """How often each class was taken for each, seeds pooled.
-
-    Returns:
-        Columns: method, seeds, label, predicted (class names), count, share (of the label's images).
-    """
+    """How often each class was taken for each, seeds pooled, with the share of the label's images."""
     found = []
     for method, own in by_row(runs).items():
         classes = own[0].folder.record()["data"]["classes"]

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from hdge.core.readings import log_q_x, of_label, prediction
 from hdge.evaluators.classification import accuracy_table
-from hdge.evaluators.intervals import BOOTSTRAP_SEED, percentile_interval
-from hdge.evaluators.tables import Rows, rows
+from hdge.evaluators.intervals import BOOTSTRAP_SEED, limits, percentile_interval
+from hdge.evaluators.tables import Rows, over_runs, rows
 from hdge.measure.critic import Sampled
 
 SCORES = {
@@ -80,7 +80,7 @@ def gaussian_distance(
     mean_b: Float[np.ndarray, " d"],
     covariance_b: Float[np.ndarray, "d d"],
 ) -> float:
-    """The Fréchet distance of two Gaussians, of which the first gives its covariance's square root."""
+    """Squared Fréchet distance of two Gaussians, the first given by the square root of its covariance."""
     product = np.linalg.eigvalsh(root_a @ covariance_b @ root_a).clip(min=0)
     squares = np.square(mean_a - mean_b).sum() + np.square(root_a).sum() + np.trace(covariance_b)
     return float(max(0.0, squares - 2 * np.sqrt(product).sum()))
@@ -111,16 +111,16 @@ def frechet_distance(features_a: Float[np.ndarray, "n d"], features_b: Float[np.
 
 
 def centred_interval(value: float, replicates: Sequence[float]) -> tuple[float, float]:
-    """Percentile interval of bootstrap replicates, moved so that their mean is the value itself.
+    """Percentile interval of bootstrap replicates, moved so that their mean is the value.
 
-    A resample holds fewer distinct images, which biases both statistics once more; spread is what it can tell.
+    A resample holds fewer distinct images, which biases both statistics once more. Only its spread is of use.
     """
     low, high = percentile_interval(np.asarray(replicates) - np.mean(replicates) + value)
     return max(0.0, low), high
 
 
 def scores_of(features: Tensor, probabilities: Tensor, reference: Mapping[str, Tensor], names: tuple[str, str]) -> Rows:
-    """Both scores of one set of images: score, n, value, low, high (bootstrap over the images)."""
+    """Both scores of one set of images, with bootstrap intervals over the images."""
     f, p, n = features.double().numpy(), probabilities.double().numpy(), len(features)
     p = p / p.sum(axis=1, keepdims=True)
     mean, root = reference["train_mean"].numpy(), square_root(reference["train_covariance"].numpy())
@@ -129,8 +129,8 @@ def scores_of(features: Tensor, probabilities: Tensor, reference: Mapping[str, T
 
     def row(name: str, values: np.ndarray, score: Callable[[np.ndarray], float]) -> dict[str, object]:
         value, replicates = score(values), [score(values[draw]) for draw in draws]
-        low, high = centred_interval(value, replicates) if replicates else (np.nan, np.nan)
-        return {"score": name, "n": n, "value": value, "low": low, "high": high}
+        interval = centred_interval(value, replicates) if replicates else (np.nan, np.nan)
+        return {"score": name, "n": n, "value": value, **limits(interval)}
 
     yield row(names[0], p, inception_score)
     yield row(names[1], f, lambda values: gaussian_distance(mean, root, *moments(values)))
@@ -139,58 +139,45 @@ def scores_of(features: Tensor, probabilities: Tensor, reference: Mapping[str, T
 def scores_table(sampled: Sequence[Sampled], reference: Mapping[str, Tensor], critic: str) -> pd.DataFrame:
     """Accuracy of every run, both scores of its samples, and those of as many test images and as much noise.
 
-    Args:
-        sampled: runs with their samples, with or without the critic's word.
-        reference: what the critic says of real images and noise; nothing without a critic.
-        critic: its name, by which the scores are named.
-
-    Returns:
-        Columns: method (or "test images", "uniform noise", which have no seed), seed, score, n, value, low, high
-        (Wilson over test images for the accuracy; centred bootstrap over samples for the rest, not a number beyond
-        :data:`WIDEST` features).
+    The references have their name as method, and no seed. Accuracy has Wilson intervals over test images. Scores have
+    centred bootstrap intervals over samples, which are not numbers beyond :data:`WIDEST` features.
     """
+
+    def both(said: Mapping[str, Tensor], kind: str = "") -> Rows:
+        return scores_of(said[f"{kind}features"], said[f"{kind}probabilities"], reference, SCORES[critic])
 
     def scores(one: Sampled) -> Rows:
         if one.run.classifies:
             [own] = accuracy_table([one.run]).rename(columns={"accuracy": "value"}).to_dict("records")
             yield {"score": ACCURACY, **{name: own[name] for name in ("n", "value", "low", "high")}}
         if reference and one.critique:
-            yield from scores_of(one.critique["features"], one.critique["probabilities"], reference, SCORES[critic])
+            yield from both(one.critique)
 
+    kinds = REFERENCES.items() if reference else ()
     of_references = [
-        {"method": name, "seed": None, **row}
-        for kind, name in REFERENCES.items()
-        if reference
-        for row in scores_of(
-            reference[f"{kind}_features"], reference[f"{kind}_probabilities"], reference, SCORES[critic]
-        )
+        {"method": name, "seed": None, **row} for kind, name in kinds for row in both(reference, f"{kind}_")
     ]
     table = rows(sampled, scores, ["score", "n", "value", "low", "high"])
     return pd.concat([table, pd.DataFrame(of_references)], ignore_index=True).astype({"seed": "Int64"})
 
 
-def chains_table(sampled: Sequence[Sampled]) -> pd.DataFrame:
-    """How chains move: log q(x), distance from the start and share of changed predictions; flows have none.
+@over_runs("start", "step", "n", "log_q_x", "low", "high", "distance", "changed")
+def chains_table(one: Sampled) -> Rows:
+    """How chains from noise and from data move; flows have none.
 
-    Returns:
-        Columns: method, seed, start ("noise" or "data"), step, n (chains), log_q_x (median over chains, nats, up to a
-        constant of the network), low, high (5 and 95 % of the chains), distance (mean over chains of the root mean
-        square over pixels in [0, 1]), changed (share of chains; not a number with a single logit).
+    At every step it has the median of log q(x) in nats, up to a constant of the network, and 5 and 95 % of the chains
+    as low and high. Distance from the start is the mean over chains of the root mean square over pixels in [0, 1].
+    Changed is the share of chains with another prediction, and not a number with a single logit.
     """
-
-    def chains(one: Sampled) -> Rows:
-        for start in ("noise", "data") if "steps" in one.samples else ():
-            log_q, distance, changed = (
-                one.samples[f"{start}_{name}"].double() for name in ("log_q_x", "distance", "changed")
-            )
-            quantiles = np.quantile(log_q.numpy(), [0.05, 0.5, 0.95], axis=1)
-            for i, step in enumerate(one.samples["steps"].tolist()):
-                low, median, high = quantiles[:, i]
-                share = changed[i].mean().item() if one.run.classifies else np.nan
-                row = {"start": start, "step": step, "n": log_q.shape[1], "log_q_x": median, "low": low, "high": high}
-                yield {**row, "distance": distance[i].mean().item(), "changed": share}
-
-    return rows(sampled, chains, ["start", "step", "n", "log_q_x", "low", "high", "distance", "changed"])
+    for start in ("noise", "data") if "steps" in one.samples else ():
+        tensors = (one.samples[f"{start}_{name}"].double() for name in ("log_q_x", "distance", "changed"))
+        log_q, distance, changed = tensors
+        quantiles = np.quantile(log_q.numpy(), [0.05, 0.5, 0.95], axis=1)
+        for i, step in enumerate(one.samples["steps"].tolist()):
+            low, median, high = quantiles[:, i]
+            share = changed[i].mean().item() if one.run.classifies else np.nan
+            row = {"start": start, "step": step, "n": log_q.shape[1], "log_q_x": median, "low": low, "high": high}
+            yield {**row, "distance": distance[i].mean().item(), "changed": share}
 
 
 SAMPLE_COLUMNS = ["method", "class", "index", "pixel_mean", "seed", "logit", "log_q_x", "agrees", "critic_probability"]
@@ -199,11 +186,9 @@ SAMPLE_COLUMNS = ["method", "class", "index", "pixel_mean", "seed", "logit", "lo
 def samples_table(sampled: Sequence[Sampled], critic: str, each: int = SHOWN) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """The first few samples of every class, as many test images before them, and what can be said of each.
 
-    Returns:
-        One row a picture, and the pictures in the same order, uint8 (channels, H, W). Columns: method (or "test
-        images"), class, index (of the class), pixel_mean (in [0, 1]), seed, logit (f(x)[y] of the run at the picture,
-        nats), log_q_x, agrees (whether argmax f(x) of the run is y), critic_probability (of y by the study's
-        classifier; not a number if it has not seen the picture).
+    It gives one row a picture, and the pictures in the same order, uint8 (channels, H, W). Pixels are in [0, 1]. The
+    logit is the run's f(x)[y] in nats; a sample agrees if argmax f(x) is y. The critic's probability is that of y by
+    the study's classifier, and not a number if the classifier has not seen the picture.
     """
     shown = [one for one in sampled if "class_samples" in one.samples]
     classes = shown[0].run.folder.record()["data"]["classes"] if shown else []

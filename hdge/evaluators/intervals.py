@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 LEVEL = 0.95
+LEAST_SEEDS = 3  # fewer cannot tell a method from the luck of a seed, so that no verdict rests on them
 # Bootstrap draws: a 2.5 % limit is then known to sqrt(0.025 x 0.975 / 500) / 0.058 = 0.12 standard errors, 3 % of the
 # interval's width.
 REPLICATES = 500
@@ -37,12 +38,7 @@ def student_interval(values: Sequence[float], level: float = LEVEL) -> tuple[flo
 
     The limits are not numbers for a single seed, S = 1, which says nothing about seeds.
     """
-    if len(values) < 2:
-        return math.nan, math.nan
-    if np.ptp(values) == 0:
-        return float(np.mean(values)), float(np.mean(values))
-    found = _student(values).confidence_interval(level)
-    return float(found.low), float(found.high)
+    return _student(values, level)[:2]
 
 
 def student_p(values: Sequence[float]) -> float:
@@ -52,17 +48,27 @@ def student_p(values: Sequence[float]) -> float:
 
     It is not a number for a single seed. Equal values are certain of a difference, p = 0, or of none, p = 1.
     """
+    return _student(values)[2]
+
+
+def _student(values: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
+    """Both limits of Student's interval, and the p-value."""
     if len(values) < 2:
-        return math.nan
+        return math.nan, math.nan, math.nan
     if np.ptp(values) == 0:
-        return float(values[0] == 0)
-    return float(_student(values).pvalue)
-
-
-def _student(values: Sequence[float]) -> Any:
+        return float(np.mean(values)), float(np.mean(values)), float(values[0] == 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of values that agree in nearly all digits
-        return stats.ttest_1samp(values, 0)
+        found = stats.ttest_1samp(values, 0)
+    low, high = found.confidence_interval(level)
+    return float(low), float(high), float(found.pvalue)
+
+
+def effect(differences: Sequence[float]) -> dict[str, float]:
+    """A mean difference over seeds, its 95 % Student interval and p-value, as a table has them."""
+    return {
+        "difference": float(np.mean(differences)), **limits(student_interval(differences)), "p": student_p(differences)
+    }  # fmt: skip
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -99,26 +105,26 @@ def percentile_interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[f
     return float(low), float(high)
 
 
-def over_seeds(table: pd.DataFrame, value: str, keys: list[str]) -> pd.DataFrame:
-    """Mean over seeds and its interval for every combination of the keys, in order of first appearance.
+def limits(interval: tuple[float, float], prefix: str = "") -> dict[str, float]:
+    """An interval as a table has it, in columns low and high."""
+    return {f"{prefix}low": interval[0], f"{prefix}high": interval[1]}
 
-    Returns:
-        Columns: keys, seeds, ``value``, low, high (95 % Student interval over seeds).
+
+def over_seeds(table: pd.DataFrame, value: str, keys: list[str]) -> pd.DataFrame:
+    """Mean of a column over seeds and its 95 % Student interval, for every combination of the keys.
+
+    Columns: keys, seeds, ``value``, low, high. Combinations come in order of first appearance.
     """
     found = []
     for group, part in table.groupby(keys, sort=False):
-        low, high = student_interval(part[value].tolist())
-        names = dict(zip(keys, group, strict=True))
-        found.append({**names, "seeds": len(part), value: part[value].mean(), "low": low, "high": high})
+        names: dict[str, Any] = dict(zip(keys, group, strict=True))
+        interval = limits(student_interval(part[value].tolist()))
+        found.append({**names, "seeds": len(part), value: part[value].mean(), **interval})
     return pd.DataFrame(found, columns=None if found else [*keys, "seeds", value, "low", "high"])
 
 
 def differences(table: pd.DataFrame, value: str, keys: list[str], method: str, baseline: str) -> pd.DataFrame:
-    """Difference of two methods seed by seed: the same splits and the same test images under both.
-
-    Returns:
-        Columns: keys, seed, difference; only seeds that both methods have.
-    """
+    """Difference of two methods on each seed that both have: columns keys, seed, difference."""
     wide = table.pivot_table(index=[*keys, "seed"], columns="method", values=value, sort=False)
     if not {method, baseline} <= set(wide.columns):
         return pd.DataFrame(columns=[*keys, "seed", "difference"])

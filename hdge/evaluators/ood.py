@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from hdge.core.readings import confidence, log_q_x
-from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, percentile_interval
+from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, limits, percentile_interval
 from hdge.evaluators.tables import Rows, rows
 from hdge.study.runs import Outputs, Run
 
@@ -48,8 +48,8 @@ def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> float:
 
     .. math:: \frac{1}{n m} \sum_{i=1}^{n} \sum_{j=1}^{m} [s_i > r_j] + \tfrac12 [s_i = r_j]
 
-    The n scores s are those of in-distribution images, the positive class; the m scores r are the others'. It is in
-    [0, 1], and 0.5 is chance.
+    The n scores s are those of in-distribution images, the positive class, and the m scores r those of
+    out-of-distribution images. It is in [0, 1], and 0.5 is chance.
 
     Raises:
         ValueError: an empty set, or scores that are not finite.
@@ -91,9 +91,7 @@ def bootstrap_auroc(
 ) -> Float[np.ndarray, " replicates"]:
     """AUROC of resampled test sets, both resampled with replacement; what varies is the test images.
 
-    A resample is a count of every image. The number of resampled others that an image outscores is a sum over their
-    ranks. All of these are whole numbers, so that the result is exact. The same seed draws the same images whatever the
-    scores.
+    The result is exact, for it counts whole numbers. The same seed draws the same images whatever the scores.
     """
     inside, outside = np.asarray(scores_in, dtype=float), np.asarray(scores_out, dtype=float)
     counts_in, counts_out = _resampled(len(inside), len(outside), replicates, seed)
@@ -116,22 +114,17 @@ def _resampled(n: int, m: int, replicates: int, seed: int) -> tuple[np.ndarray, 
 
 
 def detection_row(scores_in: np.ndarray, scores_out: np.ndarray, replicates: int = REPLICATES) -> dict[str, Any]:
-    """AUROC with its bootstrap interval over test images, AUPR and false positive rate, and both numbers of images."""
+    """AUROC, AUPR and false positive rate; with replicates, AUROC's bootstrap interval over test images."""
     row: dict[str, Any] = {"n_in": len(scores_in), "n_out": len(scores_out), "auroc": auroc(scores_in, scores_out)}
     if replicates:
-        row["low"], row["high"] = percentile_interval(bootstrap_auroc(scores_in, scores_out, replicates))
+        row |= limits(percentile_interval(bootstrap_auroc(scores_in, scores_out, replicates)))
     row["aupr_in"] = average_precision(scores_in, scores_out)
     row["fpr_at_95_tpr"] = false_positive_rate(scores_in, scores_out)
     return row
 
 
 def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES) -> pd.DataFrame:
-    """Detection by every run, score and out-of-distribution set (paper, Tables 1 and 4).
-
-    Returns:
-        Columns: method, seed, score, ood_set, n_in, n_out, auroc, low, high (bootstrap over test images; left out for 0
-        replicates), aupr_in (in-distribution images positive), fpr_at_95_tpr.
-    """
+    """Detection by every run, score and out-of-distribution set (paper, Tables 1 and 4), as :func:`detection_row`."""
 
     def detection(run: Run) -> Rows:
         inside = scores_of(run.folder.outputs("test"))
@@ -145,12 +138,7 @@ def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES) -> pd.DataFra
 
 
 def posthoc_table(scored: Sequence[tuple[Run, Mapping[str, Tensor]]], replicates: int = REPLICATES) -> pd.DataFrame:
-    """Detection by the post-hoc detectors of :mod:`hdge.measure.posthoc`, in the columns of :func:`auroc_table`.
-
-    Args:
-        scored: runs with their scores, "<detector>/<set>", higher for in-distribution.
-        replicates: of the bootstrap.
-    """
+    """Detection by runs' stored scores "<detector>/<set>" of :mod:`hdge.measure.posthoc`, as :func:`detection_row`."""
     scores = {(run.row, run.seed): own for run, own in scored}
 
     def detection(run: Run) -> Rows:
@@ -164,13 +152,10 @@ def posthoc_table(scored: Sequence[tuple[Run, Mapping[str, Tensor]]], replicates
 
 
 def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:
-    """Histograms of log q(x), in and out of distribution, one pair a run and set (paper, Figure 1).
+    """Histograms of log q(x) in nats, in and out of distribution, one pair a run and set (paper, Figure 1).
 
-    Bins span the central 99.8 % of both sets together, so that a few far images do not flatten the picture. The images
-    beyond are counted in the outermost bins.
-
-    Returns:
-        Columns: method, seed, ood_set, images ("in" or "out"), lower, upper (nats), count, n, share.
+    Bins span the central 99.8 % of both sets together, so that a few far images do not flatten the picture. The
+    outermost bins also count the images beyond them.
     """
 
     def histogram(run: Run) -> Rows:

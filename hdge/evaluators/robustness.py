@@ -1,14 +1,13 @@
 """Adversarial robustness: what attacks leave of the accuracy, and whether the gradients they follow can be believed."""
 
 import math
-from collections.abc import Sequence
 
-import pandas as pd
 from scipy import stats
 from torch import Tensor
 
-from hdge.evaluators.intervals import LEVEL, wilson_interval
-from hdge.evaluators.tables import Rows, rows
+from hdge.evaluators.classification import accuracy_row
+from hdge.evaluators.intervals import LEVEL, limits
+from hdge.evaluators.tables import Rows, over_runs
 from hdge.measure.attacks import Attacked
 
 PGD, AUTOATTACK, THROUGH_NOISE = "PGD", "AutoAttack", "PGD through noise"
@@ -18,74 +17,45 @@ UNIT_NAMES = {"l2": "pixels of [0, 1]", "linf": "1/255"}
 MASKED_ABOVE = 0.05
 
 
-def robustness_table(attacked: Sequence[Attacked]) -> pd.DataFrame:
-    """Accuracy under every attack and radius; radius 0 is without attack.
+@over_runs()
+def robustness_table(one: Attacked) -> Rows:
+    """Accuracy under every attack and radius; radius 0 is without attack, and a verdict is passed where claimed."""
+    chance = 1 / len(one.run.folder.record()["data"]["classes"])
+    for attack, norm, radius, images in _measured(one):
+        claimed = attack == PGD and (norm, radius) in one.protocol.checked
+        row = {"attack": attack, "norm": norm, "radius": radius, "unit": UNIT_NAMES[norm]}
+        yield {**row, **accuracy_row(images), "chance": chance, "claimed": claimed}
 
-    Returns:
-        Columns: method, seed, attack, norm, radius, unit (of the radius), n, correct, accuracy, low, high (Wilson, over
-        test images), chance (1/C), claimed (whether a verdict is passed here).
+
+@over_runs("check", "norm", "radius", "unit", "n", "pgd", "checked", "difference")
+def gap_table(one: Attacked) -> Rows:
+    """Accuracy under PGD and under what checks it, at the same radii and on the same images, of every checked run.
+
+    AutoAttack finds what PGD's loss and steps miss. PGD through noise attacks the network's mean decision under the
+    noise that it is evaluated with. The columns only_pgd and only_check count images withstood under one alone. If the
+    difference is above ``MASKED_ABOVE``, the row is masked: PGD alone overstates the method.
     """
-
-    def accuracies(one: Attacked) -> Rows:
-        chance = 1 / len(one.run.folder.record()["data"]["classes"])
-        for attack, norm, radius, images in _measured(one):
-            n, correct = len(images), int(images.sum())
-            low, high = wilson_interval(correct, n)
-            yield {
-                "attack": attack,
-                "norm": norm,
-                "radius": radius,
-                "unit": UNIT_NAMES[norm],
-                "n": n,
-                "correct": correct,
-                "accuracy": correct / n,
-                "low": low,
-                "high": high,
-                "chance": chance,
-                "claimed": attack == PGD and (norm, radius) in one.protocol.checked,
-            }
-
-    return rows(attacked, accuracies)
-
-
-def gap_table(attacked: Sequence[Attacked]) -> pd.DataFrame:
-    """PGD beside what checks it, at the same radii and on the same images, of every run that was checked.
-
-    AutoAttack finds what PGD's loss and steps miss. PGD through noise attacks and measures the network's mean decision
-    under the noise that it is evaluated with.
-
-    Returns:
-        Columns: method, seed, check, norm, radius, unit, n, pgd, checked (accuracies under either), only_pgd,
-        only_check (images withstood under one alone), difference (pgd - checked), low, high (over test images, paired),
-        masked (whether the difference is above ``MASKED_ABOVE``: PGD alone overstates the method).
-    """
-
-    def differences(one: Attacked) -> Rows:
-        parts = {part[:3]: part[3] for part in _measured(one)}
-        for (check, norm, radius), images in parts.items():
-            if check == PGD or radius == 0:
-                continue
-            n, pgd = len(images), parts[PGD, norm, radius][: len(images)]
-            only_pgd, only_check = int((pgd > images).sum()), int((images > pgd).sum())
-            low, high = paired_interval(only_pgd, only_check, n)
-            difference = (only_pgd - only_check) / n
-            yield {
-                "check": check,
-                "norm": norm,
-                "radius": radius,
-                "unit": UNIT_NAMES[norm],
-                "n": n,
-                "pgd": int(pgd.sum()) / n,
-                "checked": int(images.sum()) / n,
-                "only_pgd": only_pgd,
-                "only_check": only_check,
-                "difference": difference,
-                "low": low,
-                "high": high,
-                "masked": difference > MASKED_ABOVE,
-            }
-
-    return rows(attacked, differences, ["check", "norm", "radius", "unit", "n", "pgd", "checked", "difference"])
+    parts = {part[:3]: part[3] for part in _measured(one)}
+    for (check, norm, radius), images in parts.items():
+        if check == PGD or radius == 0:
+            continue
+        n, pgd = len(images), parts[PGD, norm, radius][: len(images)]
+        only_pgd, only_check = int((pgd > images).sum()), int((images > pgd).sum())
+        difference = (only_pgd - only_check) / n
+        yield {
+            "check": check,
+            "norm": norm,
+            "radius": radius,
+            "unit": UNIT_NAMES[norm],
+            "n": n,
+            "pgd": int(pgd.sum()) / n,
+            "checked": int(images.sum()) / n,
+            "only_pgd": only_pgd,
+            "only_check": only_check,
+            "difference": difference,
+            **limits(paired_interval(only_pgd, only_check, n)),
+            "masked": difference > MASKED_ABOVE,
+        }
 
 
 def paired_interval(only_first: int, only_second: int, n: int, level: float = LEVEL) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from hdge.evaluators.calibration import expected_calibration_error, negative_log_likelihood
 from hdge.evaluators.classification import accuracy_table
-from hdge.evaluators.intervals import holm, student_interval, student_p
+from hdge.evaluators.intervals import effect, holm
 from hdge.evaluators.ood import SCORES, auroc_table
 from hdge.evaluators.tables import Rows, rows
 from hdge.study.config import TrainConfig
@@ -35,12 +35,7 @@ COST, SELECTION = "operations ÷ HDGE's", "epoch picked by the images reported"
 
 
 def measures_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
-    """The study's main measures of every run that classifies, in one column.
-
-    Returns:
-        Columns: method, seed, measure, better ("higher" or "lower"), ood_set ("–" but for AUROC), n (in-distribution
-        test images), n_out, value, low, high (over test images, where there is an interval).
-    """
+    """The study's main measures of every run that classifies, in one column; n counts in-distribution test images."""
     accuracy = accuracy_table(runs).rename(columns={"accuracy": "value"}).drop(columns="correct")
 
     def calibration(run: Run) -> Rows:
@@ -76,24 +71,19 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
     return flat
 
 
-def _base(runs: Sequence[Run], method: str) -> TrainConfig | None:
-    return next((run.config for run in runs if run.row == method), None)
+def _with_changes(runs: Sequence[Run], method: str) -> list[tuple[Run, tuple[tuple[str, object], ...]]]:
+    """Every run with its changes of the method's config; none without a run of the method."""
+    bases = [run.config for run in runs if run.row == method]
+    return [(run, changes(run.config, bases[0])) for run in runs if bases]
 
 
-def of_setting(runs: Sequence[Run], method: str, setting: str) -> list[Run]:
-    """The method's own runs and those that differ from them in one setting alone."""
-    base = _base(runs, method)
-    if base is None:
-        return []
-    return [run for run in runs if {name for name, _ in changes(run.config, base)} <= {setting}]
+def of_setting(runs: Sequence[Run], method: str, *settings: str) -> list[Run]:
+    """The runs of a method, and those that differ from them in the settings alone."""
+    return [run for run, changed in _with_changes(runs, method) if {name for name, _ in changed} <= set(settings)]
 
 
 def size_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
-    """Measures against the number of images behind the estimate: K of HDGE's queue, N of JEM's chains.
-
-    Returns:
-        Columns of :func:`measures_table`, and estimate ("K" or "N") and size.
-    """
+    """Measures against the number of images behind the estimate: K of HDGE's queue, N of JEM's chains."""
     parts = []
     for estimate, method, setting in (("K", "hdge", "queue.size"), ("N", "jem", "sgld.chains")):
         own = of_setting(runs, method, setting)
@@ -105,18 +95,11 @@ def size_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
 
 
 def alpha_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
-    """Measures against alpha: HDGE and its variants, cross-entropy (alpha = 1) and the generative term alone (0).
-
-    Returns:
-        Columns of :func:`measures_table`, and alpha.
-    """
-    base, allowed = _base(runs, "hdge"), {"method", "hybrid.alpha"}
+    """Measures against alpha: HDGE and its variants, cross-entropy (alpha = 1) and the generative term alone (0)."""
     alphas = {
         run.row: 1.0 if run.config.method == "cross_entropy" else run.config.hybrid.alpha
-        for run in runs
+        for run in of_setting(runs, "hdge", "method", "hybrid.alpha")
         if run.config.method in ("hdge", "generative", "cross_entropy")
-        and base is not None
-        and {name for name, _ in changes(run.config, base)} <= allowed
     }
     table = measures_table(of_rows(runs, list(alphas)), replicates)
     return table.assign(alpha=table["method"].map(alphas))
@@ -126,14 +109,10 @@ def departures_table(runs: Sequence[Run]) -> pd.DataFrame:
     """What every departure of the released code changes, seed by seed on the same test images.
 
     AUROC is averaged over the out-of-distribution sets. One departure is in reporting alone: the released code picks an
-    epoch by the images that it reports. For HDGE's runs its effect is the validation accuracy of the best epoch less
-    that of the last.
-
-    Returns:
-        Columns: departure, measure, n, seed, hdge, value, difference.
+    epoch by the images that it reports. On HDGE's runs it adds the validation accuracy of the best epoch less that of
+    the last.
     """
-    base = _base(runs, "hdge")
-    names = {run.row: DEPARTURES[c] for run in runs if base and (c := changes(run.config, base)) in DEPARTURES}
+    names = {run.row: DEPARTURES[c] for run, c in _with_changes(runs, "hdge") if c in DEPARTURES}
     own = of_rows(runs, ["hdge", *names])
     table = measures_table(own)
     values: dict[Any, float] = table.groupby(["method", "seed", "measure"], sort=False)["value"].mean().to_dict()
@@ -157,19 +136,12 @@ def departures_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def effects_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean effects in a :func:`departures_table`, and p-values corrected for all of them together.
-
-    Returns:
-        Columns: departure, measure, n, seeds, hdge, value, difference, low, high (95 % Student interval over seeds), p,
-        p_holm.
-    """
+    """Mean effects in a :func:`departures_table` over seeds, and p-values corrected for all of them together."""
     found = []
     for (departure, measure), part in table.groupby(["departure", "measure"], sort=False):
-        differences = part["difference"].tolist()
-        low, high = student_interval(differences)
         names = {"departure": departure, "measure": measure, "n": part["n"].iloc[0], "seeds": len(part)}
-        names |= {column: part[column].mean() for column in ("hdge", "value", "difference")}
-        found.append({**names, "low": low, "high": high, "p": student_p(differences)})
+        means = {column: part[column].mean() for column in ("hdge", "value")}
+        found.append({**names, **means, **effect(part["difference"].tolist())})
     effects = pd.DataFrame(found)
     tested = effects["p"].notna()
     effects.loc[tested, "p_holm"] = holm(effects.loc[tested, "p"].tolist())

@@ -4,9 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import pandas as pd
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from hdge.study.runs import Run, of_rows
 
+Logits = Float[Tensor, "n classes"]
+Labels = Int[Tensor, " n"]
 Rows = Iterable[Mapping[Any, Any]]
 
 
@@ -22,13 +26,23 @@ One = TypeVar("One", bound=Run | Measured)
 
 
 def rows(measured: Sequence[One], say: Callable[[One], Rows], empty: Sequence[str] = ()) -> pd.DataFrame:
-    """What a function says of every run, or of what was measured on it: columns method (its row), seed and its own.
-
-    The columns ``empty`` are those of a table about which nothing is said.
-    """
+    """What a function says of every run: columns method (the run's row), seed and the function's; ``empty`` if none."""
     named = [(one if isinstance(one, Run) else one.run, one) for one in measured]
     found = [{"method": run.row, "seed": run.seed, **row} for run, one in named for row in say(one)]
     return pd.DataFrame(found, columns=None if found else ["method", "seed", *empty])
+
+
+def over_runs(*empty: str) -> Callable[[Callable[[One], Rows]], Callable[[Sequence[One]], pd.DataFrame]]:
+    """Turns a function of a run into one of many runs, which gives the table of :func:`rows`."""
+
+    def decorate(say: Callable[[One], Rows]) -> Callable[[Sequence[One]], pd.DataFrame]:
+        def table(measured: Sequence[One]) -> pd.DataFrame:
+            return rows(measured, say, empty)
+
+        table.__name__, table.__doc__ = say.__name__, say.__doc__
+        return table
+
+    return decorate
 
 
 def by_row(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -15,11 +15,7 @@ HALF_WIDTH = 1.5  # the plane is shown, and background points are drawn, within 
 
 @torch.inference_mode()
 def density_grid(model: nn.Module, method: str, side: int = 60) -> pd.DataFrame:
-    """log q(x) and confidence on a square grid of points around the data.
-
-    Returns:
-        Columns: method, x1, x2, log_q_x (nats, up to log Z), confidence.
-    """
+    """log q(x), in nats and up to log Z, and confidence on a square grid of points around the data."""
     axis = torch.linspace(-HALF_WIDTH, HALF_WIDTH, side)
     grid = torch.cartesian_prod(axis, axis)
     logits = model(grid)
@@ -31,15 +27,7 @@ def density_grid(model: nn.Module, method: str, side: int = 60) -> pd.DataFrame:
 
 @torch.inference_mode()
 def toy_results(models: Sequence[tuple[str, int, nn.Module]], count: int = 2000) -> pd.DataFrame:
-    """How trained networks do on fresh points, and how well they tell them from points spread over the square.
-
-    Args:
-        models: method, seed and network of each.
-        count: fresh points, and as many background points.
-
-    Returns:
-        Columns: method, seed, n, accuracy, auroc_log_q_x, auroc_confidence.
-    """
+    """How networks, each with method and seed, do on fresh points, and tell them from points spread over the square."""
     generator = torch.Generator().manual_seed(1)
     points, labels = spiral_arms(count, generator)
     background = HALF_WIDTH * (2 * torch.rand(count, 2, generator=generator) - 1)

@@ -40,15 +40,7 @@ def by_epoch(table: pd.DataFrame, value: str, ax: Axes) -> Axes:
 
 
 def gradient_figure(weights: pd.DataFrame, gradients: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """The weight on the true logit against K, t and training time, and the length of both terms' gradients.
-
-    Args:
-        weights: :func:`hdge.evaluators.approximation.weight_table`.
-        gradients: :func:`hdge.evaluators.approximation.gradient_table`.
-
-    Returns:
-        The figure, and both tables as one, told apart by the column "panel".
-    """
+    """Weight on the true logit against K, t and training time, and length of both terms' gradients; with its table."""
     figure, [axes] = subplots(1, 3, 3.1)
     weight_by_size(weights, axes[0]).set_title("trained network")
     by_epoch(gradients, "weight", axes[1]).set(title="along training", ylabel="weight", ylim=(-0.03, 1.03))
@@ -69,15 +61,7 @@ def gradient_figure(weights: pd.DataFrame, gradients: pd.DataFrame) -> tuple[Fig
 
 
 def partition_figure(partitions: pd.DataFrame, staleness: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """Error of the estimated log Z_y against K, and its age.
-
-    Args:
-        partitions: :func:`hdge.evaluators.approximation.partition_table`.
-        staleness: :func:`hdge.evaluators.approximation.staleness_table`.
-
-    Returns:
-        The figure, and both tables as one, told apart by the column "panel".
-    """
+    """Error of the estimated log Z_y against K, and against its age; with its table."""
     figure, [axes] = subplots(1, 2, 3.1)
     below = partitions[partitions["size"] < partitions["size"].max()].set_index("size")
     errors = below[["spread", "bias", "expected_spread"]].abs().groupby("size").mean()

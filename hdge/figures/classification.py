@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hdge.figures.style import DOTTED, describe, dots_phrase, handle, plain_log_ticks, run_dots, seeds_phrase, subplots
+from hdge.figures.style import DOTTED, describe, dots_phrase, handle, log_if_wide, run_dots, seeds_phrase, subplots
 from hdge.study.roster import METHODS, label
 
 
@@ -60,11 +60,7 @@ def learning_figure(history: pd.DataFrame) -> Figure:
 
 
 def cost_figure(table: pd.DataFrame) -> Figure:
-    """Accuracy beside the operations of training: a row a method, the fewest operations first, a dot a run.
-
-    Args:
-        table: :func:`hdge.evaluators.classification.cost_table`.
-    """
+    """Accuracy beside the operations of training: a row a method, the fewest operations first, a dot a run."""
     methods = table.groupby("method")["operations_per_image"].mean().sort_values(kind="stable").index.tolist()
     whole = table["operations_per_image"] * table["epochs"]
     table = table.assign(whole=whole / whole[table["method"] == "cross_entropy"].mean())
@@ -76,9 +72,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
     ):
         run_dots(table, column, name, ax, methods, percent=False, interval=False)
         ax.axvline(1, **DOTTED)
-        if table[column].max() > 3 * table[column].min():
-            ax.set_xscale("log")
-            plain_log_ticks(ax.xaxis)
+        log_if_wide(ax, "x", table[column], 3)
     describe(
         figure,
         "What a method's accuracy costs",

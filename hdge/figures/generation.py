@@ -10,17 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from hdge.evaluators.generation import ACCURACY, REFERENCES, better
-from hdge.figures.style import (
-    DOTTED,
-    GREY,
-    IN_COLOUR,
-    OUT_COLOUR,
-    WIDTH,
-    describe,
-    run_dots,
-    seeds_phrase,
-    subplots,
-)
+from hdge.figures.style import DOTTED, GREY, IN_COLOUR, OUT_COLOUR, WIDTH, describe, run_dots, seeds_phrase, subplots
 from hdge.study.roster import label
 
 ROWS = 2  # of a class's samples in its method's strip
@@ -43,10 +33,7 @@ def empty_figure(title: str, caption: str) -> Figure:
 
 
 def sample_strip(table: pd.DataFrame, pictures: Sequence[np.ndarray], ax: Axes) -> Axes:
-    """One method's samples, class after class from left to right, in :data:`ROWS` rows.
-
-    Pictures are uint8, shape (channels, H, W), in the order of the table's rows.
-    """
+    """One method's samples, class after class from left to right, each (channels, H, W) of uint8."""
     channels, height, width = pictures[0].shape
     classes = table["class"].unique().tolist()
     columns = -(-(int(table["index"].max()) + 1) // ROWS)
@@ -66,12 +53,7 @@ def sample_strip(table: pd.DataFrame, pictures: Sequence[np.ndarray], ax: Axes) 
 
 
 def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figure:
-    """Class-conditional samples (paper, Figure 3): a strip a method, real images above them.
-
-    Args:
-        table: :func:`hdge.evaluators.generation.samples_table`.
-        pictures: its pictures, in the same order.
-    """
+    """Class-conditional samples (paper, Figure 3): a strip a method, real images above them."""
     if table.empty:
         return empty_figure("Samples of every class", "No run here has classes to sample from.")
     classes = table["class"].unique().tolist()[:MOST_CLASSES]
@@ -111,11 +93,7 @@ def chain_line(table: pd.DataFrame, value: str, ax: Axes) -> Axes:
 
 
 def chains_figure(table: pd.DataFrame) -> Figure:
-    """How chains move: a column a method; log q(x) along the chain, distance from the start, changed predictions.
-
-    Args:
-        table: :func:`hdge.evaluators.generation.chains_table`.
-    """
+    """How chains move: a column a method; log q(x) along the chain, distance from the start, changed predictions."""
     if table.empty:
         return empty_figure("How chains move", "No run here was sampled by chains.")
     methods = table["method"].unique()
@@ -153,11 +131,7 @@ def chains_figure(table: pd.DataFrame) -> Figure:
 
 
 def scores_figure(table: pd.DataFrame) -> Figure:
-    """Accuracy and the two scores of every method's samples, with those of real images and of noise.
-
-    Args:
-        table: :func:`hdge.evaluators.generation.scores_table`.
-    """
+    """Accuracy and the two scores of every method's samples, with those of real images and of noise."""
     own = table[~table["method"].isin(list(REFERENCES.values()))]
     methods, scores = own["method"].unique().tolist(), own["score"].unique()
     figure, [axes] = subplots(1, len(scores), 1.75 + 0.25 * len(methods), sharey=True)

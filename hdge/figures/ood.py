@@ -34,11 +34,7 @@ def auroc_phrase(table: pd.DataFrame) -> str:
 
 
 def auroc_figure(table: pd.DataFrame) -> Figure:
-    """AUROC: a row of panels a score, a column a set, a line a method.
-
-    Args:
-        table: :func:`hdge.evaluators.ood.auroc_table`.
-    """
+    """AUROC: a row of panels a score, a column a set, a line a method."""
     scores, sets, methods = (table[column].unique().tolist() for column in ("score", "ood_set", "method"))
     figure, axes = subplots(len(scores), len(sets), 1.6 + len(scores) * (0.4 + 0.19 * len(methods)), sharex="col")
     for row, score in zip(axes, scores, strict=True):
@@ -61,11 +57,7 @@ def auroc_figure(table: pd.DataFrame) -> Figure:
 
 
 def posthoc_figure(table: pd.DataFrame) -> Figure:
-    """AUROC of every score of a plain classifier, post-hoc detectors included, and of HDGE: a row each.
-
-    Args:
-        table: rows of :func:`hdge.evaluators.ood.auroc_table` and :func:`hdge.evaluators.ood.posthoc_table`.
-    """
+    """AUROC of every score of a plain classifier, post-hoc detectors included, and of HDGE: a row each."""
     sets = table["ood_set"].unique()
     rows = dict.fromkeys(zip(table["method"], table["score"], strict=True))
     figure, [axes] = subplots(1, len(sets), 1.6 + 0.24 * len(rows), sharey=True)

@@ -36,11 +36,7 @@ def curve(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def curves_figure(table: pd.DataFrame) -> Figure:
-    """Accuracy against the radius of the attack (paper, Figure 4): a panel a norm, a line a method.
-
-    Args:
-        table: :func:`hdge.evaluators.robustness.robustness_table`.
-    """
+    """Accuracy against the radius of the attack (paper, Figure 4): a panel a norm, a line a method."""
     table = table[table["attack"] == PGD]
     norms = table["norm"].unique()
     figure, [axes] = subplots(1, len(norms), 3.9, sharey=True)
@@ -81,11 +77,7 @@ def gaps(table: pd.DataFrame, methods: list[str], ax: Axes) -> Axes:
 
 
 def gap_figure(table: pd.DataFrame) -> Figure:
-    """PGD beside what checks it: a panel a check and radius, a row a method.
-
-    Args:
-        table: :func:`hdge.evaluators.robustness.gap_table`.
-    """
+    """PGD beside what checks it: a panel a check and radius, a row a method."""
     methods = table["method"].unique().tolist()
     panels = list(table.groupby(["check", "norm", "radius"], sort=False))
     figure, [axes] = subplots(1, len(panels), 1.9 + 0.2 * len(methods), sharey=True)

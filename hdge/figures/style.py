@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -103,14 +103,8 @@ def run_dots(
 ) -> Axes:
     """The runs of a method in a row; a method without values leaves its row empty.
 
-    Args:
-        table: columns method, ``value`` and, with an interval, low and high.
-        value: the column to draw.
-        name: of the horizontal axis.
-        ax: where to draw.
-        methods: the rows, by default those of the table.
-        percent: whether values are shares that are drawn in percent.
-        interval: whether low and high are those of the value.
+    The name is that of the horizontal axis, and the rows are by default the table's methods. Shares are drawn in
+    percent. If low and high are not those of the value, no interval is drawn.
     """
     methods = methods or table["method"].unique().tolist()
     table = table if interval else table[["method", value]]
@@ -126,6 +120,13 @@ def plain_log_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def log_if_wide(ax: Axes, axis: Literal["x", "y"], values: pd.Series, ratio: float) -> None:
+    """A logarithmic axis for positive values whose largest is more than so many times the smallest."""
+    if 0 < ratio * values.min() < values.max():
+        ax.set(**{f"{axis}scale": "log"})
+        plain_log_ticks(getattr(ax, f"{axis}axis"))
 
 
 def handle(colour: str, name: str, **look: Any) -> Line2D:

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hdge.figures.style import DOTTED, GREY, describe, handle, plain_log_ticks, row_axis, seeds_phrase, subplots
+from hdge.evaluators.intervals import LEAST_SEEDS
+from hdge.figures.style import DOTTED, GREY, describe, handle, log_if_wide, row_axis, seeds_phrase, subplots
 from hdge.study.roster import METHODS
 
 MARKERS = "osD^vP"  # one an out-of-distribution set
@@ -35,13 +36,7 @@ def set_handles(table: pd.DataFrame) -> list[Line2D]:
 
 
 def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperature: float) -> Figure:
-    """Accuracy, AUROC by log q(x) and the term's weight against the images behind the estimate.
-
-    Args:
-        table: :func:`hdge.evaluators.sweeps.size_table`.
-        weights: :func:`hdge.evaluators.approximation.weight_table`.
-        temperature: of the runs, which picks the weights.
-    """
+    """Accuracy, AUROC by log q(x) and the term's weight at the runs' temperature against the estimate's images."""
     figure, [axes] = subplots(1, 3, 3.6, sharex=True)
     for estimate, colour, hollow in (("K", HDGE, False), ("N", JEM, True)):
         own = table[table["estimate"] == estimate]
@@ -72,11 +67,7 @@ def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperature: float) 
 
 
 def alpha_figure(table: pd.DataFrame) -> Figure:
-    """Every measure against alpha.
-
-    Args:
-        table: :func:`hdge.evaluators.sweeps.alpha_table`.
-    """
+    """Every measure against alpha."""
     measures = table["measure"].unique()
     figure, [axes] = subplots(1, len(measures), 3.2, sharex=True)
     for ax, measure in zip(axes, measures, strict=True):
@@ -85,9 +76,7 @@ def alpha_figure(table: pd.DataFrame) -> Figure:
         ax.set(title=f"{measure}\n({own['better'].iloc[0]} is better)", xlabel="α", xticks=[0, 0.5, 1])
         ax.title.set_fontsize(7.5)
         ax.tick_params(labelsize=7)
-        if own["value"].min() > 0 and own["value"].max() > 10 * own["value"].min():
-            ax.set_yscale("log")
-            plain_log_ticks(ax.yaxis)
+        log_if_wide(ax, "y", own["value"], 10)
     axes[0].set_ylabel("value")
     handles = set_handles(table)
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=7)
@@ -116,12 +105,7 @@ def effect_dots(table: pd.DataFrame, effects: pd.DataFrame, departures: list[str
 
 
 def effects_figure(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
-    """What every departure of the released code changes: a panel a measure.
-
-    Args:
-        table: :func:`hdge.evaluators.sweeps.departures_table`.
-        effects: :func:`hdge.evaluators.sweeps.effects_table` of it.
-    """
+    """What every departure of the released code changes: a panel a measure."""
     measures, departures = (table[column].unique().tolist() for column in ("measure", "departure"))
     figure, [axes] = subplots(1, len(measures), 1.9 + 0.26 * len(departures), sharey=True)
     for ax, measure in zip(axes, measures, strict=True):
@@ -144,12 +128,7 @@ VERDICT_COLOURS = {"reproduced": JEM, "not reproduced": HDGE, "inconclusive": GR
 
 
 def claims_figure(claims: pd.DataFrame, rows: pd.DataFrame) -> Figure:
-    """Every claim with all its comparisons: how far each stands from no difference.
-
-    Args:
-        claims: a row a claim, of :func:`hdge.verdict.summary.claims_table`.
-        rows: a row a comparison, likewise.
-    """
+    """Every claim with all its comparisons: how far each stands from no difference."""
     figure, [[ax]] = subplots(1, 1, 1.6 + 0.21 * len(claims))
     sign = rows["better"].map({"higher": 1, "lower": -1, "alike": 1})
     # A single seed has no interval over seeds; that over test images stands in.
@@ -158,7 +137,8 @@ def claims_figure(claims: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     for y, claim in enumerate(claims.to_dict("records")):
         own = rows[(rows["claim"] == claim["claim"]) & rows["distance"].notna()]
         colour = VERDICT_COLOURS[claim["verdict"]]
-        for part, face in ((own[own["seeds"] >= 3], colour), (own[own["seeds"] < 3], "white")):
+        few = own["seeds"] < LEAST_SEEDS
+        for part, face in ((own[~few], colour), (own[few], "white")):
             ax.plot(part["distance"], [y] * len(part), "o", color=colour, markerfacecolor=face, markersize=4, alpha=0.8)
         ax.text(5.3, y, claim["verdict"], color=colour, va="center", fontsize=7)
     ax.axvspan(-1, 1, color=GREY, alpha=0.12, linewidth=0)

@@ -20,12 +20,7 @@ def plane(grid: pd.DataFrame, reading: str, ax: Axes) -> QuadMesh:
 
 
 def density_figure(table: pd.DataFrame) -> Figure:
-    """Both readings of every method over the plane.
-
-    Args:
-        table: grids of :func:`hdge.evaluators.toy.density_grid`, and the training points as rows of method "data" whose
-            columns x1, x2 and label are filled.
-    """
+    """Both readings of every method over the plane; rows of method "data" are training points x1, x2 with a label."""
     points = table[table["method"] == "data"]
     methods = [method for method in dict.fromkeys(table["method"]) if method != "data"]
     figure, axes = subplots(2, len(methods), 6.4, sharex=True, sharey=True)

@@ -1,8 +1,7 @@
 """What a trained network withstands: attacks by projected gradient descent, and two looks at what they may have missed.
 
-Pixels and radii are in [0, 1] throughout. An image is withstood at a radius if the network is right about it under the
-attacks of this radius and of all smaller ones, for their balls lie inside this one; those already lost are not attacked
-again.
+Pixels and radii are in [0, 1] throughout. If the network is right under the attacks of a radius and of all smaller
+ones, an image is withstood at this radius. An image that is lost is not attacked again.
 """
 
 import math
@@ -45,8 +44,7 @@ class Attacked(NamedTuple):
 def to_attack(runs: Sequence[Run], protocol: AttackProtocol) -> tuple[list[tuple[Run, AttackProtocol]], list[str]]:
     """Which runs are attacked and how, and one sentence for each row that is not.
 
-    Every row is attacked at its first seed. The further seeds of those that the claims compare are attacked by PGD
-    alone.
+    Every row is attacked at its first seed. Rows that the claims compare are attacked by PGD alone at further seeds.
     """
     chosen, left_out = [], {}
     seen: set[str] = set()
@@ -65,10 +63,7 @@ def to_attack(runs: Sequence[Run], protocol: AttackProtocol) -> tuple[list[tuple
 
 
 def attack_runs(runs: Sequence[Run], protocol: AttackProtocol, data_root: Path) -> tuple[list[Attacked], list[str]]:
-    """Attack what can be attacked, with a progress bar; what was measured before is only read.
-
-    Returns:
-        The attacked runs in the order of rows, and one sentence for each row or run that is not among them.
+    """The attacked runs in the order of rows, as stored or anew, and one sentence for each that is not among them.
 
     Raises:
         HdgeError: none could be attacked.
@@ -116,17 +111,12 @@ def attack_network(
 ) -> dict[str, Tensor]:
     """A network under all attacks of a protocol: without the evaluation noise, as JEM's are, and once through it.
 
-    Args:
-        model: images in [0, 1] to logits.
-        images: x.
-        labels: y.
-        noise: of the evaluation, on the scale of [-1, 1].
-        protocol: which attacks.
+    Images are in [0, 1], and the noise is on the scale of [-1, 1].
 
     Returns:
-        Whether an image is withstood, 0 or 1: "l2" and "linf" of shape (1 + radii, N), the first row without attack;
-        "autoattack" of shape (checked, M); "noise" of shape (2, M), without attack and at the noise radius, if there is
-        noise. The last two only if images are checked.
+        Whether an image is withstood, 0 or 1. "l2" and "linf" have shape (1 + radii, N), the first row without attack.
+        If M images are checked, "autoattack" has shape (checked, M). If there is noise as well, "noise" has shape
+        (2, M): without attack and at the noise radius.
     """
     withstood: dict[str, Tensor] = {}
     steps, seed = protocol.steps, protocol.seed
@@ -179,10 +169,8 @@ def withstands_autoattack(
 ) -> Bool[Tensor, " n"]:
     """Which images are withstood under three of AutoAttack's four parts, each on what the parts before it have left.
 
-    They are, by their authors' code: APGD on the cross-entropy, which halves its steps where they stop helping;
-    targeted APGD on a ratio of logit differences, which neither saturates nor depends on the logits' scale (from four
-    classes on); and Square, a random search that sees no gradient and so cannot be misled by one. FAB-T, the dearest,
-    is left out.
+    They are APGD on the cross-entropy, targeted APGD on a ratio of logit differences (from four classes on), and
+    Square, which sees no gradient. FAB-T, the dearest, is left out.
 
     Source: Croce & Hein 2020.
     """
@@ -208,19 +196,11 @@ def withstands_autoattack(
 
 
 class ThroughNoise(nn.Module):
-    r"""A network that decides by what it says, on average, of an image under m draws of the evaluation noise.
+    r"""A network that decides by its mean probability under m draws of the evaluation noise sigma, on [-1, 1]'s scale.
 
     .. math:: \log \frac1m \sum_{j=1}^m q(y | x + \sigma \xi_j)
 
-    The draws are the same for every image and call, so that an attack on this network is an attack on its expectation:
-    where noise hides a gradient, the mean over draws shows it.
-
-    Args:
-        model: images in [0, 1] to logits.
-        shape: of an image, (channels, height, width).
-        noise: sigma, on the scale of [-1, 1].
-        draws: m.
-        seed: of xi.
+    The draws xi are the same for every image and call. If noise hides a gradient, the mean over draws shows it.
 
     Source: Athalye et al. 2018, "expectation over transformation".
     """

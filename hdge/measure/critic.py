@@ -1,7 +1,6 @@
-"""What a network that was not sampled says of the samples of others: features and class probabilities.
+"""Samples scored by a critic, a network that was not sampled: features and class probabilities.
 
-The critic is a classifier of the study's own, or, where a user has its weights, the Inception network of published
-scores. What it says is stored with the runs, as the samples are.
+The critic is a classifier of the study or, if a user has its weights, the Inception network of published scores.
 """
 
 import hashlib
@@ -27,14 +26,10 @@ Extractor = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Critic:
-    """A network that turns images into features and class probabilities, by which samples are scored.
+    """A network, "study" or "inception", that turns images into features and class probabilities.
 
-    Args:
-        name: "study", a classifier of this study, or "inception".
-        digest: fingerprint of its weights.
-        folder: where what it says of real images is stored.
-        load: gives, for a shape of images, a function of uint8 images (N, channels, H, W) to features (N, D) and
-            probabilities (N, C).
+    For a shape of images, ``load`` gives a function of uint8 images (N, channels, H, W) to features (N, D) and
+    probabilities (N, C). What it says of real images is stored in the folder, under the digest of its weights.
     """
 
     name: str
@@ -45,7 +40,7 @@ class Critic:
 
 @dataclass(frozen=True)
 class Sampled:
-    """A run with its samples, and what the critic says of them (nothing without a critic)."""
+    """A run with its samples, and what the critic says of them; the last is empty without a critic."""
 
     run: Run
     samples: dict[str, Tensor]
@@ -112,10 +107,9 @@ def _features_and_probabilities(
 
 
 def criticise(run: Run, samples: dict[str, Tensor], critic: Critic, protocol: SamplingProtocol) -> dict[str, Tensor]:
-    """What the critic says of a run's samples, as stored or anew.
+    """The critic's features (N, D) and probabilities (N, C) of a run's samples, as stored or anew.
 
-    Returns:
-        features (N, D), probabilities (N, C), and class_probabilities (M', C) if there are samples of classes.
+    If there are samples of classes, it has class_probabilities (M', C), too.
 
     Raises:
         HdgeError: it is not stored, and the critic or the run has no weights.
@@ -136,9 +130,8 @@ def criticise(run: Run, samples: dict[str, Tensor], critic: Critic, protocol: Sa
 def criticise_reference(critic: Critic, dataset: str, protocol: SamplingProtocol, data_root: Path) -> dict[str, Tensor]:
     """What the critic says of real images and of uniform noise, as many test images and as much noise as samples.
 
-    Returns:
-        train_mean (D,) and train_covariance (D, D) of the features of all training images, in float64; and for "test"
-        and "noise" <kind>_features (N, D) and <kind>_probabilities (N, C).
+    It has train_mean (D,) and train_covariance (D, D) of the features of all training images, in float64. For "test"
+    and "noise" it has <kind>_features (N, D) and <kind>_probabilities (N, C).
 
     Raises:
         HdgeError: it is not stored, and the critic has no weights.
@@ -163,11 +156,7 @@ def criticise_reference(critic: Critic, dataset: str, protocol: SamplingProtocol
 def sample_runs(
     runs: Sequence[Run], protocol: SamplingProtocol, data_root: Path, critic: Critic | None
 ) -> tuple[list[Sampled], dict[str, Tensor], list[str]]:
-    """Samples of every run that can be sampled, with what the critic says of them if it can.
-
-    Returns:
-        The runs with their samples; what the critic says of real images (nothing without a critic); and one sentence
-        for each thing that is missing.
+    """The runs with their samples, what the critic says of real images, and one sentence for each thing missing.
 
     Raises:
         HdgeError: none of the runs can be sampled.

@@ -1,4 +1,4 @@
-"""The numbers of the paper's tables."""
+"""The numbers that the paper's tables report."""
 
 from importlib import resources
 
@@ -6,11 +6,6 @@ import pandas as pd
 
 
 def reported() -> pd.DataFrame:
-    """The numbers of the paper's tables.
-
-    Returns:
-        Columns: table, task, model, dataset, metric, value, source. Values that the sources do not state are not
-        there.
-    """
+    """Columns: table, task, model, dataset, metric, value, source; without values that the sources do not state."""
     with resources.files("hdge.verdict").joinpath("reported_results.csv").open() as file:
         return pd.read_csv(file)

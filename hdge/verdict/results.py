@@ -98,11 +98,7 @@ def claim_line(row: dict[Any, Any]) -> str:
 
 
 def methods_table(name: str, committed: bool = False) -> list[str]:
-    """Every method of a profile in a row.
-
-    Epochs (and those of a second stage), accuracy, ECE, AUROC by both scores on its first set, and counted work: means
-    over seeds, in brackets the mean of the runs' 95 % intervals over test images.
-    """
+    """Every method of a profile in a row: means over seeds, and of the runs' 95 % intervals over test images."""
     parts = ("04_classification_cost", "03_calibration_ece", "02_ood_auroc")
     tables = [stored_table(f"{name}/{part}", committed) for part in parts]
     if any(table is None for table in tables):

@@ -7,8 +7,7 @@ A claim that one method is better than another is
 * ``inconclusive`` otherwise, and always below three seeds: one run cannot tell a method from the luck of a seed.
 
 A claim that two methods are alike is reproduced if the interval lies within a margin named in the claim, and not
-reproduced if it lies wholly beyond it. A verdict speaks of the scale it was measured at, which is
-named beside it, and of no other.
+reproduced if it lies wholly beyond it. A verdict speaks of the scale named beside it, and of no other.
 
 A claim of several comparisons, such as "outperforms all of the baselines", is
 
@@ -25,12 +24,12 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from hdge.evaluators.intervals import LEVEL, differences, holm, partial_conjunction, student_interval, student_p
+from hdge.evaluators.intervals import LEAST_SEEDS, LEVEL, differences, effect, holm, limits, partial_conjunction
 from hdge.verdict.claims import CHANCE, Better, Claim
 
-LEAST_SEEDS = 3
 # The columns whose interval over test images a table's "low" and "high" are.
 WITH_INTERVAL = ("accuracy", "auroc", "ece", "value")
+COUNTS = ("n", "n_in", "n_out")
 
 Outcome = Literal["reproduced", "not reproduced", "inconclusive"]
 
@@ -43,14 +42,9 @@ class Verdict(NamedTuple):
 
 
 def judge(low: float, high: float, seeds: int, better: Better, margin: float = 0.0) -> Verdict:
-    """The rule, applied to the interval of a difference (method minus baseline).
+    """The rule, applied to the 95 % interval over seeds of a difference (method minus baseline).
 
-    Args:
-        low: lower limit of the 95 % interval over seeds; not a number below two seeds.
-        high: its upper limit.
-        seeds: how many seeds the interval rests on.
-        better: whether the claim is that the method's value is higher, lower, or alike.
-        margin: of a claim that values are alike: the largest difference that still is.
+    The limits are not numbers below two seeds. The margin is the largest difference of values that are alike.
     """
     if seeds < LEAST_SEEDS:
         return Verdict("inconclusive", f"{seeds} seed{'s' * (seeds != 1)}; the rule needs {LEAST_SEEDS}")
@@ -78,37 +72,23 @@ def compare(
 ) -> pd.DataFrame:
     """A method beside its baseline, their difference over seeds, and the verdict on "the method is better".
 
-    Args:
-        table: one row a method, seed and combination of the keys.
-        value: the column to compare.
-        keys: at least one column that stays.
-        better: the direction of the claim.
-        method: the method that the claim speaks for.
-        baseline: the method it is compared with.
-        margin: of a claim that the two are alike.
-
-    Returns:
-        One row a combination of the keys: keys, metric, better, how many test images (n, or n_in and n_out),
-        seeds, baseline and method with their means (baseline_mean, method_mean) over the seeds that both have,
-        difference, low, high (95 % Student interval over seeds), p (two-sided, of no difference), image_low, image_high
-        (95 % interval over test images, from those of the runs as if each had its own images: too wide for methods that
-        err on the same ones), verdict, reason.
+    The table has one row a method, seed and combination of the keys, which are at least one column. Means are over the
+    seeds that both methods have, low and high the 95 % Student interval over seeds. The interval over test images is
+    made of those of the runs as if each had images of its own. For methods that err on the same images it is too wide.
     """
     rows = []
     for group, part in differences(table, value, keys, method, baseline).groupby(keys, sort=False):
-        low, high = student_interval(part["difference"].tolist())
+        change = effect(part["difference"].tolist())
         names = dict(zip(keys, group, strict=True))
         paired = table[table["seed"].isin(part["seed"]) & (table[keys] == list(group)).all(axis=1)]
         means = paired.groupby("method")[value].mean()
-        counts = {column: paired[column].iloc[0] for column in ("n", "n_in", "n_out") if column in table}
+        counts = {column: paired[column].iloc[0] for column in COUNTS if column in table}
         rows.append(
             {**names, "metric": value, "better": better, **counts, "seeds": len(part),
              "baseline": baseline, "method": method,
-             "baseline_mean": means[baseline], "method_mean": means[method],
-             "difference": part["difference"].mean(), "low": low, "high": high,
-             "p": student_p(part["difference"].tolist()),
-             **_over_images(paired[paired["method"].isin([method, baseline])], value, part["difference"].mean()),
-             **judge(low, high, len(part), better, margin)._asdict()}
+             "baseline_mean": means[baseline], "method_mean": means[method], **change,
+             **_over_images(paired[paired["method"].isin([method, baseline])], value, change["difference"]),
+             **judge(change["low"], change["high"], len(part), better, margin)._asdict()}
         )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -116,32 +96,27 @@ def compare(
 def _over_images(paired: pd.DataFrame, value: str, difference: float) -> dict[str, float]:
     """Limits of a difference of two methods' means over seeds, from the intervals over test images of their runs."""
     if value not in WITH_INTERVAL or not {"low", "high"} <= set(paired):
-        return {"image_low": math.nan, "image_high": math.nan}
+        return limits((math.nan, math.nan), "image_")
     halves = ((paired["high"] - paired["low"]) / 2).groupby(paired["method"])
     half = math.sqrt(sum(float(own.pow(2).sum(skipna=False)) / len(own) ** 2 for _, own in halves))
-    return {"image_low": difference - half, "image_high": difference + half}
+    return limits((difference - half, difference + half), "image_")
 
 
 def comparisons(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Every comparison of a claim: columns of :func:`compare`, with the claim's name and Holm's p.
-
-    Empty if the measure or the methods are not there.
-    """
+    """Every comparison of a claim, with Holm's p; empty if the measure or the methods are not there."""
     table = tables.get(claim.table)
     if table is None or claim.value not in table:
         return pd.DataFrame()
     for column, value in claim.only:
         table = table[table[column].astype(str).str.startswith(value)]
-    keys = list(claim.keys) or ["all"]
-    table = table.assign(all="")
+    table = table[table[claim.value].notna()].assign(all="")
     parts = []
     for method, baseline in claim.pairs:
         own = table
         if baseline == CHANCE:
             certain = dict.fromkeys((claim.value, "low", "high"), 0.5)
-            level = table[table["method"] == method].assign(method=CHANCE, **certain)
-            own = pd.concat([table, level])
-        own = own[own[claim.value].notna()]
+            own = pd.concat([table, table[table["method"] == method].assign(method=CHANCE, **certain)])
+        keys = list(claim.keys) or ["all"]
         parts.append(compare(own, claim.value, keys, claim.better, method, baseline, claim.margin))
     found = [part for part in parts if not part.empty]
     if not found:
@@ -151,7 +126,7 @@ def comparisons(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> pd.DataFram
     judged = rows["seeds"] >= LEAST_SEEDS
     rows["p_holm"] = float("nan")
     rows.loc[judged, "p_holm"] = holm(rows.loc[judged, "p"].tolist())
-    counts = [column for column in ("n", "n_in", "n_out") if column in rows]
+    counts = [column for column in COUNTS if column in rows]
     columns = ["baseline", "method", "within", "metric", "better", *counts, "seeds", "baseline_mean", "method_mean"]
     columns += ["difference", "low", "high", "image_low", "image_high", "p", "p_holm", "verdict", "reason"]
     return rows[columns].assign(claim=claim.name)

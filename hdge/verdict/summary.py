@@ -8,31 +8,28 @@ from hdge.study.roster import METHODS
 from hdge.study.study import Study
 from hdge.verdict.claims import CLAIMS, Claim
 from hdge.verdict.reported import reported
-from hdge.verdict.rule import comparisons, judge_claim
+from hdge.verdict.rule import COUNTS, comparisons, judge_claim
 
 # The names that the paper's table of sizes has for rows of this study.
 REPORTED_SIZES = {"hdge": "hdge_k65536", "hdge_k_64": "hdge_k64", "jem": "jem_n64", "jem_n_128": "jem_n128"}
 
 
 def stored_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """The stored tables that claims are judged by; those that exist."""
-    names = sorted({claim.table for claim in CLAIMS})
-    found = {name: study.table(name) for name in names}
+    """The stored tables that claims are judged by."""
+    found = {name: study.table(name) for name in sorted({claim.table for claim in CLAIMS})}
     return {name: table for name, table in found.items() if table is not None}
 
 
 def paper_says(claim: Claim) -> str:
     """The paper's own numbers for a claim: method against baseline, or how many comparisons favour the method."""
-    if not claim.task:
-        return "no numbers known"
     table = reported()
-    sizes = claim.task == "approximation"
     if claim.task in ("inception_score", "fid"):
         table = table[(table["table"] == "generation") & (table["metric"] == claim.task)]
     else:
         table = table[(table["task"] == claim.task) | (table["table"] == claim.task)]
         table = table[table["metric"].isin(["accuracy", "auroc"])]
-    names = REPORTED_SIZES if sizes else {name: entry.reported or name for name, entry in METHODS.items()}
+    names = {name: entry.reported or name for name, entry in METHODS.items()}
+    names = REPORTED_SIZES if claim.task == "approximation" else names
     values = table.drop_duplicates(["model", "dataset"]).set_index(["model", "dataset"])["value"]
     pairs = []
     for method, baseline in claim.pairs:
@@ -64,12 +61,7 @@ def we_say(claim: Claim, rows: pd.DataFrame) -> str:
 
 
 def claims_table(tables: Mapping[str, pd.DataFrame], scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every claim with its verdict, and all comparisons that the verdicts rest on.
-
-    Returns:
-        A row a claim (claim, group, where, words, paper, ours, comparisons, seeds, n, scale, verdict, reason), and a
-        row a comparison.
-    """
+    """Every claim with its verdict, a row each, and all comparisons that the verdicts rest on."""
     claims, everything = [], []
     for claim in CLAIMS:
         rows = comparisons(claim, tables)
@@ -77,8 +69,7 @@ def claims_table(tables: Mapping[str, pd.DataFrame], scale: str) -> tuple[pd.Dat
         claims.append(
             {"claim": claim.name, "group": claim.group, "where": claim.where, "words": claim.words,
              "paper": paper_says(claim), "ours": we_say(claim, rows), "comparisons": len(rows),
-             "seeds": _span(rows, ["seeds"]),
-             "n": _span(rows, ["n", "n_in", "n_out"]), "scale": scale, **verdict._asdict()}
+             "seeds": _span(rows, ["seeds"]), "n": _span(rows, COUNTS), "scale": scale, **verdict._asdict()}
         )  # fmt: skip
         if not rows.empty:
             everything.append(rows)
