@@ -7,7 +7,7 @@ from hdge.study import contents
 from hdge.study.profiles import load_profile
 from hdge.study.study import Study
 from hdge.verdict import summary
-from hdge.verdict.claims import CHANCE, CLAIMS, GROUPS, Claim, against
+from hdge.verdict.claims import CHANCE, CLAIMS, GROUPS, Claim, against, differing
 from hdge.verdict.rule import comparisons, judge_claim
 from hdge.verdict.summary import claims_table, paper_says
 
@@ -123,3 +123,22 @@ def test_stored_tables_are_found_by_name(tmp_path):
     study = Study("digits", tmp_path)
     study.save_table(pd.DataFrame({"method": ["hdge"], "seed": [0]}), "02_ood_auroc")
     assert list(summary.stored_tables(study)) == ["02_ood_auroc"]
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10-reduced", "paper", "paper-cifar100", "smoke"])
+def test_the_rows_of_every_pair_share_a_recipe(name):
+    """They may differ in what the claim is about, in the settings of a method's own, and in nothing else."""
+    profile = load_profile(name)
+    for claim in CLAIMS:
+        for pair in claim.pairs:
+            if set(pair) <= set(profile.methods | profile.variants):
+                method, baseline = (profile.config(row, 0) for row in pair)
+                assert differing(method, baseline) <= set(claim.differs), (claim.name, pair)
+
+
+def test_a_pair_of_other_recipes_is_told_apart():
+    profile = load_profile("digits")
+    hdge = profile.config("hdge", 0)
+    assert differing(hdge, profile.config("hdge", 1)) == set()
+    assert differing(hdge, replace(hdge, epochs=hdge.epochs + 1, norm="batch")) == {"epochs", "norm"}
+    assert "optimizer" in differing(hdge, profile.config("cross_entropy_bn", 0))

@@ -45,7 +45,7 @@ def build_method(
     match config.method:
         case "cross_entropy" | "cross_entropy_bn":
             return CrossEntropy(config)
-        case "hdge" | "generative":
+        case "hdge" | "hdge_bn" | "hdge_joint" | "generative" | "generative_bn":
             from hdge.methods.hdge import Hdge
 
             return Hdge(config, num_classes, training_images, group)

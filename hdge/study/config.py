@@ -127,11 +127,12 @@ class TrainConfig:
 
     def _suit_the_method(self) -> None:
         """What a method's name promises must be what is trained."""
-        if self.method == "generative":
+        entry = METHODS[self.method]
+        if entry.conditional_only:
             alpha = self.hybrid.alpha
-            require("hybrid.alpha", alpha, alpha == 0, "0, for generative is HDGE without log q(y|x)")
-        if self.method == "cross_entropy_bn":
-            self._bound("norm", self.norm == "batch", "batch, for that is what tells it from cross_entropy")
+            require("hybrid.alpha", alpha, alpha == 0, f"0, for {self.method} is HDGE without log q(y|x)")
+        if entry.norm:
+            self._bound("norm", self.norm == entry.norm, f"{entry.norm}, for that is what {self.method} promises")
         if self.method in ("igebm", "igebm_conditional"):
             remedy = "pytorch, for spectral normalisation divides by the size of a weight, which must not be zero"
             self._bound("initialization", self.initialization == "pytorch", remedy)

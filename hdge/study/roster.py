@@ -18,6 +18,8 @@ class Entry(NamedTuple):
         sampled: which seeds notebook 05 samples: all where the paper compares samples, else the first for its time.
         attacked: which seeds notebook 06 attacks, likewise; "none" where logits tell no classes apart or where
             gradients cost too much.
+        norm: the normalisation layers that its name promises, if it promises any.
+        conditional_only: whether it is HDGE without log q(y|x).
         reported: its name in the paper's tables, if that differs.
     """
 
@@ -29,6 +31,8 @@ class Entry(NamedTuple):
     dashes: tuple[float, ...] = ()
     sampled: Seeds = "none"
     attacked: Seeds = "first"
+    norm: str = ""
+    conditional_only: bool = False
     reported: str = ""
 
 
@@ -38,15 +42,27 @@ METHODS = {
     "cross_entropy": Entry(
         "cross-entropy", "#56B4E9", "base", sampled="first", attacked="all", reported="supervised"
     ),
-    "cross_entropy_bn": Entry("cross-entropy + batch norm", "#0072B2", "base", dashes=(4, 1.5)),
+    "cross_entropy_bn": Entry(
+        "cross-entropy + batch norm", "#0072B2", "base", dashes=(4, 1.5), norm="batch", reported="supervised"
+    ),
     "supcon": Entry("SupCon", "#CC79A7", "contrastive", ("views",)),
     "contrastive_pretraining": Entry("SimCLR + linear head", "#A35C86", "contrastive", ("views",), dashes=(4, 1.5)),
     "jointloss": Entry("JointLoss", "#7A4065", "contrastive", ("views",), dashes=(1, 1.2)),
     "generative": Entry(
         "HDGE: log q(x|y) only", "#F0A35E", "hdge", ("hybrid", "queue"), dashes=(1, 1.2),
-        reported="hdge_generative_only",
+        reported="hdge_generative_only", conditional_only=True,
+    ),
+    "generative_bn": Entry(
+        "HDGE: log q(x|y) only + batch norm", "#C98A4A", "hdge", ("hybrid", "queue"), dashes=(4, 1.5), norm="batch",
+        reported="hdge_generative_only", conditional_only=True,
     ),
     "hdge": Entry("HDGE", "#D55E00", "hdge", ("hybrid", "queue"), sampled="first", attacked="all"),
+    "hdge_bn": Entry(
+        "HDGE + batch norm", "#B04A00", "hdge", ("hybrid", "queue"), dashes=(4, 1.5), norm="batch", reported="hdge"
+    ),
+    "hdge_joint": Entry(
+        "HDGE, JointLoss's recipe", "#E88A4F", "hdge", ("hybrid", "queue"), dashes=(6, 1, 1, 1), reported="hdge"
+    ),
     "hdge_batch": Entry("HDGE: batch form", "#8F3F00", "hdge", ("hybrid",), dashes=(4, 1.5)),
     "hdge_jem": Entry("HDGE + JEM", "#B8A200", "energy", ("hybrid", "queue", "sgld"), sampled="all"),
     "jem": Entry("JEM", "#009E73", "energy", ("sgld",), sampled="all"),
