@@ -41,8 +41,8 @@ def inception_score(probabilities: Float[np.ndarray, "n classes"], splits: int =
 
     .. math:: \exp \frac1N \sum_i \sum_y p(y|x_i) \log \frac{p(y|x_i)}{p(y)}, \qquad p(y) = \frac1N \sum_i p(y|x_i)
 
-    The score is averaged over as many consecutive parts as there are splits. It is in [1, C]: 1 if all rows are the
-    same, C if each is sure and all classes are equally frequent.
+    Here 0 log 0 = 0. The score is averaged over as many consecutive parts as there are splits. It is in [1, C]: 1 if
+    all rows are the same, C if each is sure and all classes are equally frequent.
 
     Raises:
         ValueError: fewer images than splits, or rows that are not probabilities.
