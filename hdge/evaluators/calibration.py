@@ -58,7 +58,7 @@ def expected_calibration_error(logits: Logits, labels: Labels, bins: int = BINS)
 
 
 def _gap(index: np.ndarray, excess: np.ndarray, bins: int) -> float:
-    """Sum over bins of |sum of (confidence - correctness)|, over n: the ECE with the bin counts cancelled."""
+    """ECE from each image's bin and its confidence less correctness; the counts of the bins cancel."""
     return float(np.abs(np.bincount(index, excess, bins)).sum() / len(index))
 
 
@@ -67,7 +67,7 @@ def maximum_calibration_error(logits: Logits, labels: Labels, bins: int = BINS) 
 
     .. math:: \mathrm{MCE} = \max_{m : |B_m| > 0} \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|
 
-    It is in [0, 1]. A bin of one image counts as much as a bin of a thousand, so that nearly empty bins make it noisy.
+    It is in [0, 1]. Nearly empty bins make it noisy.
 
     Source: Naeini et al. 2015.
     """
@@ -108,8 +108,7 @@ def fitted_temperature(logits: Logits, labels: Labels) -> float:
 
     .. math:: T^* = \arg\min_T \, -\frac1n \sum_i \log \mathrm{softmax}(f(x_i) / T)[y_i]
 
-    The images are validation images. The loss is convex in 1/T, so that one search along log T finds it. T is sought in
-    [0.01, 100]. If all images are classified right, or if the logits say nothing, T lies at an end.
+    T is in [0.01, 100]. If all images are classified right, or if the logits say nothing, T lies at an end.
 
     Source: Guo et al. 2017, section 4.2.
     """
@@ -117,6 +116,7 @@ def fitted_temperature(logits: Logits, labels: Labels) -> float:
     def loss(log_temperature: float) -> float:
         return negative_log_likelihood(logits.double() / math.exp(log_temperature), labels)
 
+    # The loss is convex in 1/T, so that one search finds its minimum.
     found = optimize.minimize_scalar(loss, bounds=(math.log(0.01), math.log(100)), method="bounded")
     return math.exp(found.x)
 

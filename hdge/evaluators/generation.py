@@ -41,8 +41,8 @@ def inception_score(probabilities: Float[np.ndarray, "n classes"], splits: int =
 
     .. math:: \exp \frac1N \sum_i \sum_y p(y|x_i) \log \frac{p(y|x_i)}{p(y)}, \qquad p(y) = \frac1N \sum_i p(y|x_i)
 
-    With 0 log 0 = 0. The score is averaged over as many consecutive parts of equal size as there are splits. It is in
-    [1, C]: 1 if all rows are the same, C if each is sure and all classes are equally frequent.
+    Here 0 log 0 = 0. The score is averaged over as many consecutive parts as there are splits. It is in [1, C]: 1 if
+    all rows are the same, C if each is sure and all classes are equally frequent.
 
     Raises:
         ValueError: fewer images than splits, or rows that are not probabilities.
@@ -91,10 +91,8 @@ def frechet_distance(features_a: Float[np.ndarray, "n d"], features_b: Float[np.
 
     .. math:: \|\mu_a - \mu_b\|^2 + \mathrm{Tr}\big(S_a + S_b - 2 (S_a^{1/2} S_b S_a^{1/2})^{1/2}\big)
 
-    The matrix under the root is symmetric and has the eigenvalues of S_a S_b, so nothing complex ever appears.
-
-    The distance is at least 0, in squared units of the features. Few images bias it upwards: two sets of N and M images
-    of the same Gaussian of covariance s^2 I lie about s^2 D (D + 5) / 4 (1/N + 1/M) apart.
+    It is at least 0, in squared units of the features. Few images bias it upwards: two sets of N and M images of one
+    Gaussian of covariance s^2 I lie about s^2 D (D + 5) / 4 (1/N + 1/M) apart.
 
     Raises:
         ValueError: sets of other widths, fewer than two images, or features that are not finite.

@@ -114,19 +114,17 @@ def departures_table(runs: Sequence[Run]) -> pd.DataFrame:
     """
     names = {run.row: DEPARTURES[c] for run, c in _with_changes(runs, "hdge") if c in DEPARTURES}
     own = of_rows(runs, ["hdge", *names])
-    table = measures_table(own)
+    cost = rows(own, lambda run: [{"measure": COST, "value": run.folder.record()["cost"]["operations_per_image"]}])
+    table = pd.concat([measures_table(own), cost])
     values: dict[Any, float] = table.groupby(["method", "seed", "measure"], sort=False)["value"].mean().to_dict()
-    operations = {(run.row, run.seed): run.folder.record()["cost"]["operations_per_image"] for run in own}
-    for (row, seed), count in operations.items():
-        if ("hdge", seed) in operations:
-            values[row, seed, COST] = count / operations["hdge", seed]
     n = int(table["n"].iloc[0])
     found = []
     for departing, departure in names.items():
         for (row, seed, measure), value in values.items():
             if row == departing and ("hdge", seed, measure) in values:
-                hdge = values["hdge", seed, measure]
-                found.append((departure, measure, n, seed, hdge, value, value - hdge))
+                unit = values["hdge", seed, COST] if measure == COST else 1.0
+                hdge, departed = values["hdge", seed, measure] / unit, value / unit
+                found.append((departure, measure, n, seed, hdge, departed, departed - hdge))
     for run in of_rows(runs, ["hdge"]):
         curve = run.folder.history()["validation_accuracy"]
         images = len(run.folder.outputs("validation").labels)

@@ -19,10 +19,8 @@ def density_grid(model: nn.Module, method: str, side: int = 60) -> pd.DataFrame:
     axis = torch.linspace(-HALF_WIDTH, HALF_WIDTH, side)
     grid = torch.cartesian_prod(axis, axis)
     logits = model(grid)
-    return pd.DataFrame(
-        {"method": method, "x1": grid[:, 0].numpy(), "x2": grid[:, 1].numpy(),
-         "log_q_x": log_q_x(logits).numpy(), "confidence": confidence(logits).numpy()}
-    )  # fmt: skip
+    columns = {"x1": grid[:, 0], "x2": grid[:, 1], "log_q_x": log_q_x(logits), "confidence": confidence(logits)}
+    return pd.DataFrame({"method": method, **{name: values.numpy() for name, values in columns.items()}})
 
 
 @torch.inference_mode()

@@ -21,14 +21,6 @@ def shaded_lines(table: pd.DataFrame, by: str, x: str, y: str, name: str, ax: Ax
     return ax
 
 
-def weight_by_size(table: pd.DataFrame, ax: Axes) -> Axes:
-    """1 - w against K, a line a temperature."""
-    shaded_lines(table, "temperature", "size", "weight", "{:g}", ax, "o")
-    ax.set(xscale="log", xlabel="K, past images in the queue", ylabel="weight 1 − w", ylim=(-0.03, 1.03))
-    ax.legend(title="temperature t", loc="lower right", fontsize=7, labelspacing=0.2)
-    return ax
-
-
 def by_epoch(table: pd.DataFrame, value: str, ax: Axes) -> Axes:
     """A value against the epoch, a line a K and one for the discriminative term."""
     mean = table[table["size"] == 0].groupby("epoch")[value].mean()
@@ -42,7 +34,10 @@ def by_epoch(table: pd.DataFrame, value: str, ax: Axes) -> Axes:
 def gradient_figure(weights: pd.DataFrame, gradients: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Weight on the true logit against K, t and training time, and length of both terms' gradients; with its table."""
     figure, [axes] = subplots(1, 3, 3.1)
-    weight_by_size(weights, axes[0]).set_title("trained network")
+    shaded_lines(weights, "temperature", "size", "weight", "{:g}", axes[0], "o")
+    axes[0].set(xscale="log", xlabel="K, past images in the queue", ylabel="weight 1 − w", ylim=(-0.03, 1.03))
+    axes[0].legend(title="temperature t", loc="lower right", fontsize=7, labelspacing=0.2)
+    axes[0].set_title("trained network")
     by_epoch(gradients, "weight", axes[1]).set(title="along training", ylabel="weight", ylim=(-0.03, 1.03))
     by_epoch(gradients, "length", axes[2]).set(title="along training", ylabel="gradient on the logits, length")
     axes[2].set_yscale("log")

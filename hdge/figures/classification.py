@@ -72,7 +72,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
     ):
         run_dots(table, column, name, ax, methods, percent=False, interval=False)
         ax.axvline(1, **DOTTED)
-        log_if_wide(ax, "x", table[column], 3)
+        log_if_wide(ax, "x", table[column], 3.0)
     describe(
         figure,
         "What a method's accuracy costs",

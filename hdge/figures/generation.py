@@ -19,11 +19,6 @@ MOST_CLASSES = 10  # the width has room for no more
 STARTS = {"noise": ("noise", OUT_COLOUR), "data": ("test images", IN_COLOUR)}
 
 
-def two_lines(method: str) -> str:
-    """A method's name, or that of a reference, broken where it is long."""
-    return textwrap.fill(label(method), 13)
-
-
 def empty_figure(title: str, caption: str) -> Figure:
     """What is drawn where there is nothing to draw: why."""
     figure, [[ax]] = subplots(1, 1, 1.0)
@@ -65,7 +60,7 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figur
     for [ax], method in zip(axes, methods, strict=True):
         places = np.flatnonzero((table["method"] == method) & table["class"].isin(classes)).tolist()
         sample_strip(table.iloc[places], [pictures[i] for i in places], ax)
-        ax.set_ylabel(two_lines(method), rotation=0, ha="right", va="center", fontsize=8)
+        ax.set_ylabel(textwrap.fill(label(method), 13), rotation=0, ha="right", va="center", fontsize=8)
     axes[0][0].tick_params(labeltop=True, labelsize=8 if max(len(name) for name in classes) < 9 else 6.5)
     axes[-1][0].set_xlabel("class", fontsize=8)
     own = table[table["method"] != REFERENCES["test"]]
@@ -104,7 +99,7 @@ def chains_figure(table: pd.DataFrame) -> Figure:
     far = table.loc[table["distance"] > 0, "distance"]
     for upper, middle, lower, method in zip(*axes, methods, strict=True):
         own = table[table["method"] == method]
-        chain_line(own, "log_q_x", upper).set_title(two_lines(method), fontsize=8)
+        chain_line(own, "log_q_x", upper).set_title(textwrap.fill(label(method), 13), fontsize=8)
         upper.yaxis.set_major_locator(MaxNLocator(4))
         chain_line(own, "distance", middle).set(yscale="log", ylim=(far.min() / 1.5, max(1.5, 1.5 * far.max())))
         middle.axhline(1, **DOTTED)

@@ -12,6 +12,7 @@ from hdge.figures.style import (
     OUT_COLOUR,
     describe,
     dots_phrase,
+    name_grid,
     row_axis,
     run_dots,
     run_marks,
@@ -40,13 +41,11 @@ def auroc_figure(table: pd.DataFrame) -> Figure:
     for row, score in zip(axes, scores, strict=True):
         for ax, ood_set in zip(row, sets, strict=True):
             own = table[(table["score"] == score) & (table["ood_set"] == ood_set)]
-            run_dots(own, "auroc", "AUROC" if row is axes[-1] else "", ax, methods, percent=False)
+            run_dots(own, "auroc", "", ax, methods, percent=False)
             ax.axvline(0.5, **DOTTED)
-            if row is axes[0]:
-                ax.set_title(ood_set)
             if ax is not row[0]:
                 ax.set_yticklabels([])
-        row[0].set_ylabel(score)
+    name_grid(axes, sets, scores, "AUROC")
     describe(
         figure,
         "Telling in-distribution test images from out-of-distribution images",
@@ -97,18 +96,14 @@ def histogram_pair(table: pd.DataFrame, ax: Axes) -> Axes:
 
 def histogram_figure(table: pd.DataFrame) -> Figure:
     """Histograms of log q(x) (paper, Figure 1): a row a method, a column a set, the first seed of each."""
-    methods, sets = table["method"].unique(), table["ood_set"].unique()
+    methods, sets = table["method"].unique(), table["ood_set"].unique().tolist()
     figure, axes = subplots(len(methods), len(sets), 1.1 + 1.25 * len(methods))
     for row, method in zip(axes, methods, strict=True):
         own = table[table["method"] == method]
         own = own[own["seed"] == own["seed"].min()]
         for ax, ood_set in zip(row, sets, strict=True):
             histogram_pair(own[own["ood_set"] == ood_set], ax)
-            if row is axes[0]:
-                ax.set_title(ood_set)
-            if row is axes[-1]:
-                ax.set_xlabel("log q(x) + log Z (nats)")
-        row[0].set_ylabel(f"{label(method)}\nshare of images")
+    name_grid(axes, sets, [f"{label(method)}\nshare of images" for method in methods], "log q(x) + log Z (nats)")
     inside, outside = (table[table["images"] == images] for images in ("in", "out"))
     describe(
         figure,

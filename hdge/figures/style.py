@@ -73,6 +73,16 @@ def dots_phrase(table: pd.DataFrame, interval: str) -> str:
     )
 
 
+def name_grid(axes: list[list[Axes]], columns: Sequence[str], rows: Sequence[str], below: str) -> None:
+    """Names above the columns of a grid, names beside its rows, and one name below it."""
+    for ax, name in zip(axes[0], columns, strict=True):
+        ax.set_title(name)
+    for row, name in zip(axes, rows, strict=True):
+        row[0].set_ylabel(name)
+    for ax in axes[-1]:
+        ax.set_xlabel(below)
+
+
 def row_axis(ax: Axes, names: Sequence[str]) -> Axes:
     """Names a row each, the first on top."""
     ax.set_yticks(range(len(names)), names)

@@ -76,7 +76,7 @@ def alpha_figure(table: pd.DataFrame) -> Figure:
         ax.set(title=f"{measure}\n({own['better'].iloc[0]} is better)", xlabel="α", xticks=[0, 0.5, 1])
         ax.title.set_fontsize(7.5)
         ax.tick_params(labelsize=7)
-        log_if_wide(ax, "y", own["value"], 10)
+        log_if_wide(ax, "y", own["value"], 10.0)
     axes[0].set_ylabel("value")
     handles = set_handles(table)
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=7)

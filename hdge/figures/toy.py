@@ -1,22 +1,12 @@
 """The figure of the tour: a density on the plane."""
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from hdge.figures.style import GREY, describe, subplots
+from hdge.figures.style import GREY, describe, name_grid, subplots
 from hdge.study.roster import label
 
 READINGS = {"log_q_x": "log q(x) + log Z (nats)", "confidence": "max q(y|x)"}
-
-
-def plane(grid: pd.DataFrame, reading: str, ax: Axes) -> QuadMesh:
-    """One reading over the plane, brighter where it is higher, the training points on top."""
-    values = grid.pivot(index="x2", columns="x1", values=reading)
-    mesh = ax.pcolormesh(values.columns, values.index, values, cmap="viridis", shading="nearest", rasterized=True)
-    ax.set(aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
-    return mesh
 
 
 def density_figure(table: pd.DataFrame) -> Figure:
@@ -26,16 +16,13 @@ def density_figure(table: pd.DataFrame) -> Figure:
     figure, axes = subplots(2, len(methods), 6.4, sharex=True, sharey=True)
     for row, (reading, name) in zip(axes, READINGS.items(), strict=True):
         for ax, method in zip(row, methods, strict=True):
-            mesh = plane(table[table["method"] == method], reading, ax)
+            grid = table[table["method"] == method].pivot(index="x2", columns="x1", values=reading)
+            mesh = ax.pcolormesh(grid.columns, grid.index, grid, cmap="viridis", shading="nearest", rasterized=True)
+            ax.set(aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
             figure.colorbar(mesh, ax=ax, label=name)
             for marker, (_, own) in zip("o^s", points.groupby("label"), strict=True):
                 ax.plot(own["x1"], own["x2"], marker, color="white", markeredgecolor=GREY, markersize=2.5, mew=0.3)
-    for ax, method in zip(axes[0], methods, strict=True):
-        ax.set_title(label(method))
-    for ax in axes[1]:
-        ax.set_xlabel("x₁")
-    for row in axes:
-        row[0].set_ylabel("x₂")
+    name_grid(axes, [label(method) for method in methods], ["x₂", "x₂"], "x₁")
     describe(
         figure,
         "Density and confidence of two networks on a plane, around three arms of training points",

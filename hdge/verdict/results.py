@@ -40,6 +40,11 @@ def header(columns: list[str]) -> list[str]:
     return [line(columns), "|---" * len(columns) + "|"]
 
 
+def counted(claims: pd.DataFrame) -> dict[str, int]:
+    """How many of the claims have which verdict."""
+    return {verdict: int((claims["verdict"] == verdict).sum()) for verdict in get_args(Outcome)}
+
+
 def summary(committed: bool = False) -> list[str]:
     """README's table: a group of claims a row, and for each profile how many claims have which verdict."""
     tables = {name: stored_table(f"{name}/09_verdict", committed) for name in PROFILES}
@@ -47,11 +52,8 @@ def summary(committed: bool = False) -> list[str]:
     columns = [f"`{name}`: reproduced, not reproduced, inconclusive" for name in found]
     lines = header(["claims about", *columns])
     for group in GROUPS:
-        cells = []
-        for table in found.values():
-            counts = table.loc[table["group"] == group, "verdict"].value_counts()
-            cells.append(", ".join(str(counts.get(verdict, 0)) for verdict in get_args(Outcome)))
-        lines.append(line([group, *cells]))
+        counts = (counted(table[table["group"] == group]) for table in found.values())
+        lines.append(line([group, *(", ".join(map(str, count.values())) for count in counts)]))
     lines.append("")
     for kind in ("reproduced", "not reproduced"):
         for name, table in found.items():
@@ -81,10 +83,9 @@ def results(committed: bool = False) -> list[str]:
         claims = stored_table(f"{name}/09_verdict", committed)
         if claims is None:
             continue
-        counts = claims["verdict"].value_counts()
-        counted = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in get_args(Outcome))
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in counted(claims).items())
         lines += ["", f"## {load_profile(name).scale}", ""]
-        lines += [f"`hdge reproduce {name}`: {len(claims)} claims, {counted}.", ""]
+        lines += [f"`hdge reproduce {name}`: {len(claims)} claims, {counts}.", ""]
         lines += header(["claim", "the paper", "here", "seeds", "verdict"])
         lines += [claim_line(row) for row in claims.to_dict("records")]
         lines += ["", *methods_table(name, committed)]
