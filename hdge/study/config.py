@@ -52,7 +52,8 @@ class TrainConfig:
         dropout: probability inside each block.
         initialization: "pytorch", the library's own as in JEM, or "zero_residual" for short schedules.
         stem_stride: of the wide residual network's first convolution: 1, or 2 for a quarter of the arithmetic.
-        optimizer: "adam" (betas 0.9, 0.999), "sgd" (Nesterov momentum 0.9) or "lars" (momentum 0.9).
+        optimizer: "adam" (second beta 0.999), "sgd" or "lars".
+        momentum: of SGD and LARS, and the first beta of Adam.
         learning_rate: peak learning rate.
         weight_decay: L2 penalty.
         clip: largest norm of a step's gradient, to which a larger one is scaled down; 0 for no bound.
@@ -67,6 +68,7 @@ class TrainConfig:
         flip: mirror training images at random, unless mirroring changes what the data set's images show.
         augmentation: "jem" (crop, flip, noise), or "simclr" (resized crops, colours as well) for methods of two views.
         precision: of training; "auto" takes bfloat16 where it is faster. Evaluation is in float32.
+        compile: whether PyTorch compiles the network to one graph; worth its minute in long runs on a GPU.
         hybrid: settings of HDGE's loss, for the methods that minimise it.
         queue: of its queue of past logits.
         sgld: of methods that sample in training.
@@ -87,6 +89,7 @@ class TrainConfig:
     initialization: Literal["pytorch", "zero_residual"] = "pytorch"
     stem_stride: int = 1
     optimizer: Literal["adam", "sgd", "lars"] = "adam"
+    momentum: float = 0.9
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
     clip: float = 0.0
@@ -101,6 +104,7 @@ class TrainConfig:
     flip: bool = True
     augmentation: Literal["jem", "simclr"] = "jem"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
     hybrid: HybridSettings = HybridSettings()
     queue: QueueSettings = QueueSettings()
     sgld: SgldSettings = SgldSettings()
@@ -120,6 +124,7 @@ class TrainConfig:
         self._bound("learning_rate", 0 < self.learning_rate < math.inf, "positive")
         self._bound("depth", self.depth >= 10 and (self.depth - 4) % 6 == 0, "10, 16, 22, 28, … (6 n + 4)")
         self._bound("stem_stride", self.stem_stride in (1, 2), "1 or 2")
+        self._bound("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._bound("dropout", 0 <= self.dropout < 1, "in [0, 1)")
         self._bound("decay", 0 < self.decay <= 1, "in (0, 1]")
         self._bound("milestones", list(self.milestones) == sorted(set(self.milestones)), "in rising order")

@@ -32,12 +32,12 @@ def learning_rate(config: TrainConfig, stage: Stage, step: int, steps_per_epoch:
 
 def build_optimizer(config: TrainConfig, parameters: list[torch.nn.Parameter], rate: float) -> torch.optim.Optimizer:
     """The optimiser that a config names."""
-    decay = config.weight_decay
+    momentum, decay = config.momentum, config.weight_decay
     if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, rate, betas=(0.9, 0.999), weight_decay=decay, fused=True)
+        return torch.optim.Adam(parameters, rate, betas=(momentum, 0.999), weight_decay=decay, fused=True)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
-    return Lars(parameters, rate, momentum=0.9, weight_decay=decay)
+        return torch.optim.SGD(parameters, rate, momentum=momentum, weight_decay=decay, fused=True)
+    return Lars(parameters, rate, momentum=momentum, weight_decay=decay)
 
 
 class Lars(torch.optim.Optimizer):

@@ -71,6 +71,8 @@ class Trainer:
         shape = tuple(splits.train.images.shape[1:])
         model = build_network(config, self.num_classes, shape)
         self.model: nn.Module = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.compile:
+            self.model.compile(fullgraph=True, dynamic=False)
         self.method = build_method(config, model, self.num_classes, shape, len(self.train_set), group).to(device)
         self.precision = precision_of(config, device)
         self.flip = config.flip and config.dataset not in MIRROR_CHANGES_IMAGE

@@ -72,7 +72,7 @@ ACC, OOD, CAL, ROB, GEN, COST, APPROX = GROUPS
 # Two views of an image need an augmentation of their own. A flow and a spectrally normalised network are other networks,
 # with a start and a rate of their own; the noise is a flow's dequantisation.
 VIEWS = ("augmentation",)
-OTHER_NETWORKS = ("initialization", "learning_rate", "noise", "clip")
+OTHER_NETWORKS = ("initialization", "learning_rate", "momentum", "noise", "clip")
 BY_SET = ("score", "ood_set")
 DENSITY, CONFIDENCE = (("score", "log q(x)"),), (("score", "max q(y|x)"),)
 ACCURACY = ("04_classification_cost", "accuracy")
