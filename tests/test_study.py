@@ -28,17 +28,21 @@ class Study:
             source, target = HOME / part, folder / part
             shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def begin(self, *words: str) -> subprocess.Popen[str]:
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "HDGE_DATA": str(self.folder / "data")}
-        return subprocess.run(
-            [sys.executable, *words], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
-        )
+        given = {"cwd": self.folder, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen([sys.executable, *words], text=True, **given)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        process = self.begin(*words)
+        stdout, stderr = process.communicate()
+        return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
 
     def reproduce(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.run("-m", "hdge.cli", "reproduce", "smoke", "--cores", "2", *words)
 
     def planned(self) -> list[str]:
-        """The jobs that a run would have now: rule names, a training run as its folder's name."""
+        """The jobs that a run would have now: notebooks by name, training by folders."""
         done = self.run("-m", "snakemake", "--config", "profile=smoke", "--cores", "2", "--dry-run", "--printshellcmds")
         assert done.returncode == 0, done.stderr
         jobs = []
@@ -46,8 +50,12 @@ class Study:
             if "hdge.cli notebook" in line:
                 given = json.loads(line[line.index("'") + 1 : line.rindex("'")])
                 source = Path(line.split("hdge.cli notebook ")[1].split()[0]).stem
-                jobs.append(f"{given['method']}-seed{given['seed']}" if "method" in given else source)
+                seeds = "-".join(map(str, given.get("seeds", [])))
+                jobs.append(f"{given['method']}-seed{seeds}" if "method" in given else source)
         return sorted(jobs)
+
+    def remove(self, name: str) -> None:
+        shutil.rmtree(self.folder / name)
 
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.folder / name
@@ -74,7 +82,7 @@ def test_every_picture_has_its_table_and_every_notebook_is_kept(study):
         assert not pd.read_csv(figures / f"{name}.csv").empty
     executed = {path.stem for path in (study.folder / "papermill_runs/smoke/notebooks").glob("*.ipynb")}
     assert {path.stem for path in HOME.glob("notebooks/0[02-9]*.ipynb")} <= executed
-    assert {"01_training-hdge-seed1", "01_training-hdge_k_64-seed0"} <= executed
+    assert {"01_training-hdge-seed0-1", "01_training-hdge_k_64-seed0"} <= executed
     verdicts = pd.read_csv(figures / "02_ood_verdict.csv")
     assert set(verdicts["verdict"]) == {"inconclusive"}  # two seeds decide nothing
     assert set(zip(verdicts["score"], verdicts["ood_set"], strict=True)) == {
@@ -109,7 +117,7 @@ def test_what_is_up_to_date_is_not_run_again(study):
 
 
 def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
-    of_hdge = ["hdge-seed0", "hdge-seed1", "hdge_k_64-seed0", "hdge_masked-seed0"]
+    of_hdge = ["hdge-seed0-1", "hdge_k_64-seed0", "hdge_masked-seed0"]
     of_queue = [*of_hdge, "jem-seed0"]  # JEM's file holds HDGE + JEM as well
     readers = [path.stem for path in HOME.glob("notebooks/0[2-9]*.ipynb")]
     detecting = ["00_tour", "02_ood", "07_approximation", "08_paper_vs_code", "09_verdict"]

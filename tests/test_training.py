@@ -106,6 +106,18 @@ def test_a_finished_run_is_left_alone_and_another_config_is_not(unbroken, monkey
         training.train(replace(SMALL, seed=1), unbroken, unbroken.path, progress=False)
 
 
+def test_a_run_of_other_code_is_trained_anew_where_that_is_asked_for(unbroken, monkeypatch):
+    def fail(*arguments, **options):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(training, "Trainer", fail)
+    training.train(SMALL, unbroken, unbroken.path, progress=False, same_code=True)
+    monkeypatch.setattr(training, "training_code", lambda method: "other")
+    training.train(SMALL, unbroken, unbroken.path, progress=False)
+    with pytest.raises(AssertionError, match="trained again"):
+        training.train(SMALL, unbroken, unbroken.path, progress=False, same_code=True)
+
+
 def test_training_learns_and_the_record_tells_what_was_done(unbroken):
     history, record = unbroken.history(), unbroken.record()
     assert history["epoch"].tolist() == [1, 2, 3]
