@@ -1,4 +1,4 @@
-# The way of the study: runs, then figures. Rules call papermill, nothing else;
+# The way of the study: runs, their measurements, then figures. Rules call papermill and `hdge measure`, nothing else;
 # `hdge notebook` is papermill that refuses unknown parameters. Plain `snakemake` runs the default profile; see
 # profiles/default/config.yaml.
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 from hdge.study import contents
 from hdge.study.config import HOME
 from hdge.study.dependencies import code_digest, imported_modules, training_code
+from hdge.study.measurements import CRITIC, KINDS, determined_by, seeds_of
 from hdge.study.profiles import load_profile
 from hdge.study.roster import has_chains
 
@@ -33,12 +34,16 @@ def drawn(notebook):
     return tables(notebook) + [f"{FIGURES}/{name}.svg" for name in pictures]
 
 
-# Outputs are stamps in the run folders, never what a run consists of: Snakemake deletes the outputs of
+# Outputs are stamps in the run folders, never what a run or a measurement consists of: Snakemake deletes the outputs of
 # a failed job, or with `update()` puts older ones back. A job itself leaves alone what is up to date, seed by seed.
 def trained(row, seed):
     """A run's stamp; of a run that the repository archives, its record, whatever its age beside the code's."""
     archived = profile.archived_record(row, seed)
     return ancient(str(archived)) if archived else f"{RUNS}/{row}-seed{seed}/trained.txt"
+
+
+def measured(row, seeds):
+    return [f"{RUNS}/{row}-seed{seed}/measured/done.txt" for seed in seeds]
 
 
 def all_trained(variants):
@@ -50,11 +55,28 @@ def runs_of(notebook):
     return [] if needs == "nothing" else all_trained(needs == "variants")
 
 
+def measured_for(notebook):
+    kind = contents.NOTEBOOKS[notebook].measured
+    return [path for row, seeds in JOBS if kind and seeds_of(kind, row) != "none" for path in measured(row, seeds)]
+
+
+def weights_for(row):
+    """Of all seeds of a row, among which those to be measured are chosen, and of the critic of its samples."""
+    rows = (row, CRITIC) if seeds_of("samples", row) != "none" else (row,)
+    return [trained(other, seed) for other, seed in profile.wanted(only) if other in rows]
+
+
 def judged(notebook):
     """What the verdict is passed on: the tables of the other notebooks."""
     if notebook != contents.VERDICT:
         return []
     return [path for name in DRAWN if name != notebook and runs_of(name) for path in tables(name)]
+
+
+def protocol_of(notebook):
+    kind = contents.NOTEBOOKS[notebook].measured
+    part = KINDS[kind].protocol if kind else ""
+    return str(getattr(profile, part)) if part else ""
 
 
 def parameters(**extra):
@@ -102,6 +124,24 @@ for row, seeds in JOBS:
             "TQDM_MININTERVAL=10 {PYTHON} -m hdge.cli notebook {input[0]:q} {log.notebook:q}"
             " --parameters {params.given:q}"
 
+    if not determined_by(profile, row):
+        continue
+
+    # Samples, attacks and scores of the same runs, made anew if their protocol changes or the code that makes them.
+    rule:
+        name:
+            f"measure_{job}"
+        input:
+            weights_for(row),
+        output:
+            measured(row, seeds),
+        params:
+            determined_by=json.dumps(determined_by(profile, row)),
+            given=shlex.join([profile.name, row, *map(str, seeds)]),
+        threads: 1
+        shell:
+            "TQDM_MININTERVAL=10 {PYTHON} -m hdge.cli measure {params.given} --root ."
+
 
 for notebook in DRAWN:
 
@@ -112,6 +152,7 @@ for notebook in DRAWN:
             NOTEBOOKS / f"{notebook}.ipynb",
             imported_modules(NOTEBOOKS / f"{notebook}.ipynb"),
             runs_of(notebook),
+            measured_for(notebook),
             judged(notebook),
         output:
             drawn(notebook),
@@ -120,7 +161,7 @@ for notebook in DRAWN:
         params:
             given=parameters(),
             scale=profile.scale,  # every caption says it
-            measured=str((profile.samples, profile.attacks)),
+            measured=protocol_of(notebook),
         threads: 1
         shell:
             "{PYTHON} -m hdge.cli notebook {input[0]:q} {log.notebook:q} --parameters {params.given:q}"

@@ -55,6 +55,14 @@ def _parser() -> ArgumentParser:
     train.add_argument("--checkpoint_seconds", type=float, default=60.0, help="how often the state is saved")
     commands.add_subcommand("train", train, help="train a single run, by default with the paper's settings")
 
+    measure = ArgumentParser(exit_on_error=False)
+    measure.add_argument("profile", help="a file of profiles/, without its suffix")
+    measure.add_argument("row", help="one of the profile's methods")
+    measure.add_argument("seeds", type=int, nargs="+", help="of the row's runs")
+    measure.add_argument("--data_root", default="", help=DATA_HELP)
+    measure.add_argument("--root", default="", help=ROOT_HELP)
+    commands.add_subcommand("measure", measure, help="sample, attack and score trained runs; `reproduce` calls it")
+
     notebook = ArgumentParser(exit_on_error=False)
     notebook.add_argument("source", help="the notebook")
     notebook.add_argument("output", help="its executed copy")
@@ -118,6 +126,16 @@ def _train(arguments: Namespace) -> int:
     return 0
 
 
+def _measure(arguments: Namespace) -> int:
+    from hdge.measure.rows import measure_row
+    from hdge.study.study import Study
+
+    study = Study(arguments.profile, arguments.root, arguments.data_root)
+    for sentence in measure_row(study, arguments.row, arguments.seeds):
+        print(sentence)
+    return 0
+
+
 def _notebook(arguments: Namespace) -> int:
     from hdge.study.notebooks import execute
 
@@ -125,7 +143,7 @@ def _notebook(arguments: Namespace) -> int:
     return 0
 
 
-COMMANDS = {"reproduce": _reproduce, "train": _train, "notebook": _notebook}
+COMMANDS = {"reproduce": _reproduce, "train": _train, "measure": _measure, "notebook": _notebook}
 
 if __name__ == "__main__":
     sys.exit(main())
