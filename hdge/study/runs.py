@@ -40,7 +40,6 @@ from hdge.study.dependencies import code_digest, imported_modules
 from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
 
-
 TRAINED = "trained.txt"  # the DAG's stamp beside a record
 
 

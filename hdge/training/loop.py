@@ -6,6 +6,7 @@ DistributedDataParallel, every rank has its own generators and its own part of t
 
 import contextlib
 import copy
+import ctypes
 import json
 import platform
 import resource
@@ -215,7 +216,9 @@ def _forget_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        with contextlib.suppress(OSError):  # elsewhere than on Linux the peak is that of the whole process
+        # Elsewhere than on Linux the peak is that of the whole process.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)  # what the C library keeps of an earlier run's memory
             Path("/proc/self/clear_refs").write_text("5")
 
 
