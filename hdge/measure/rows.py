@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from tqdm import tqdm
+
 from hdge.measure.attacks import attack_run, to_attack
 from hdge.measure.critic import critic_of, criticise, criticise_reference
 from hdge.measure.posthoc import posthoc_scores
@@ -36,9 +38,9 @@ def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
     for run in chosen(own, "posthoc"):
         if run in asked:
             posthoc_scores(run, study.data_root)
-    for run, protocol in to_attack(own, study.profile.attacks)[0]:
-        if run in asked:
-            attack_run(run, protocol, study.data_root)
+    attacked = [(run, protocol) for run, protocol in to_attack(own, study.profile.attacks)[0] if run in asked]
+    for run, protocol in tqdm(attacked, desc=f"{row} attacks", unit="run", disable=not attacked):
+        attack_run(run, protocol, study.data_root)
     missing += _sample_and_score(study, runs, asked)
     for seed in seeds:
         folder = RunFolder.of(study.name, row, seed, study.root)
