@@ -1,5 +1,6 @@
-# The way of the study: runs, then figures. Rules call papermill, nothing else; `hdge notebook` is papermill that
-# refuses unknown parameters. Plain `snakemake` runs the default profile; see profiles/default/config.yaml.
+# The way of the study: runs, their measurements, then figures. Rules call papermill and `hdge measure`, nothing else;
+# `hdge notebook` is papermill that refuses unknown parameters. Plain `snakemake` runs the default profile; see
+# profiles/default/config.yaml.
 import json
 import shlex
 import sys
@@ -7,8 +8,10 @@ from pathlib import Path
 
 from hdge.study import contents
 from hdge.study.config import HOME
-from hdge.study.dependencies import code_digest, imported_modules, training_modules
+from hdge.study.dependencies import code_digest, imported_modules, training_code
+from hdge.study.measurements import CRITIC, KINDS, determined_by, seeds_of
 from hdge.study.profiles import load_profile
+from hdge.study.roster import has_chains
 
 profile = load_profile(config.get("profile", "digits"))
 only = str(config["only"]).split("+") if config.get("only") else ()
@@ -18,6 +21,7 @@ TRAINING = NOTEBOOKS / "01_training.ipynb"
 RUNS = f"papermill_runs/{profile.name}/runs"
 EXECUTED = f"papermill_runs/{profile.name}/notebooks"
 FIGURES = f"figures/{profile.name}"
+JOBS = profile.jobs(only)
 DRAWN = contents.notebooks(bool(profile.variants))
 
 
@@ -30,19 +34,36 @@ def drawn(notebook):
     return tables(notebook) + [f"{FIGURES}/{name}.svg" for name in pictures]
 
 
-def record(row, seed):
-    """A run's last file; of a run that the repository archives, whatever its age beside the code's."""
+# Outputs are stamps in the run folders, never what a run or a measurement consists of: Snakemake deletes the outputs of
+# a failed job, or with `update()` puts older ones back. A job itself leaves alone what is up to date, seed by seed.
+def trained(row, seed):
+    """A run's stamp; of a run that the repository archives, its record, whatever its age beside the code's."""
     archived = profile.archived_record(row, seed)
-    return ancient(str(archived)) if archived else f"{RUNS}/{row}-seed{seed}/record.json"
+    return ancient(str(archived)) if archived else f"{RUNS}/{row}-seed{seed}/trained.txt"
 
 
-def records(variants):
-    return [record(row, seed) for row, seed in profile.wanted(only, variants)]
+def measured(row, seeds):
+    return [f"{RUNS}/{row}-seed{seed}/measured/done.txt" for seed in seeds]
+
+
+def all_trained(variants):
+    return [trained(row, seed) for row, seed in profile.wanted(only, variants)]
 
 
 def runs_of(notebook):
     needs = contents.NOTEBOOKS[notebook].needs
-    return [] if needs == "nothing" else records(needs == "variants")
+    return [] if needs == "nothing" else all_trained(needs == "variants")
+
+
+def measured_for(notebook):
+    kind = contents.NOTEBOOKS[notebook].measured
+    return [path for row, seeds in JOBS if kind and seeds_of(kind, row) != "none" for path in measured(row, seeds)]
+
+
+def weights_for(row):
+    """Of all seeds of a row, among which those to be measured are chosen, and of the critic of its samples."""
+    rows = (row, CRITIC) if seeds_of("samples", row) != "none" else (row,)
+    return [trained(other, seed) for other, seed in profile.wanted(only) if other in rows]
 
 
 def judged(notebook):
@@ -50,6 +71,12 @@ def judged(notebook):
     if notebook != contents.VERDICT:
         return []
     return [path for name in DRAWN if name != notebook and runs_of(name) for path in tables(name)]
+
+
+def protocol_of(notebook):
+    kind = contents.NOTEBOOKS[notebook].measured
+    part = KINDS[kind].protocol if kind else ""
+    return str(getattr(profile, part)) if part else ""
 
 
 def parameters(**extra):
@@ -64,30 +91,56 @@ rule all:
 rule runs:
     """Only the training, for a machine that is better at that."""
     input:
-        records(variants=True),
+        all_trained(variants=True),
 
 
-rule train:
-    """One run, trained anew if its config changes or the code that its method's training executes."""
-    input:
-        ancient(TRAINING),
-    output:
-        f"{RUNS}/{{row}}-seed{{seed}}/record.json",
-    log:
-        notebook=f"{EXECUTED}/01_training-{{row}}-seed{{seed}}.ipynb",
-    params:
-        # Only what determines the run, so that a changed setting retrains just what it touches.
-        config=lambda wildcards: profile.config(wildcards.row, int(wildcards.seed)).to_json(),
-        code=lambda wildcards: code_digest(
-            [TRAINING, *training_modules(profile.config(wildcards.row, int(wildcards.seed)).method)]
-        ),
-        given=lambda wildcards: parameters(method=wildcards.row, seed=int(wildcards.seed)),
-    # One, however many cores there are: a run's last bits depend on how many threads share its sums.
-    threads: 1
-    # Now and then a kernel does not start beside another; a run that had begun goes on where it was.
-    retries: 1
-    shell:
-        "TQDM_MININTERVAL=10 {PYTHON} -m hdge.cli notebook {input[0]:q} {log.notebook:q} --parameters {params.given:q}"
+for row, seeds in JOBS:
+    job = f"{row}-seed{'-'.join(map(str, seeds))}"
+    configs = [profile.config(row, seed) for seed in seeds]
+
+    # Some seeds of a row, trained anew if their config changes or the code that their method's training executes.
+    rule:
+        name:
+            f"train_{job}"
+        input:
+            ancient(TRAINING),
+        output:
+            [trained(row, seed) for seed in seeds],
+        log:
+            notebook=f"{EXECUTED}/01_training-{job}.ipynb",
+        params:
+            # Only what determines the runs, so that a changed setting retrains just what it touches.
+            configs=[one.to_json() for one in configs],
+            code=training_code(configs[0].method),
+            notebook=code_digest([TRAINING]),  # an edit of it draws its curves anew, and trains nothing
+            given=parameters(method=row, seeds=seeds),
+        # Those that sample take longest, and should not begin last.
+        priority: int(has_chains(configs[0].method))
+        # One, however many cores there are: a run's last bits depend on how many threads share its sums.
+        threads: 1
+        # Now and then a kernel does not start beside another; what had been trained is left alone.
+        retries: 1
+        shell:
+            "TQDM_MININTERVAL=10 {PYTHON} -m hdge.cli notebook {input[0]:q} {log.notebook:q}"
+            " --parameters {params.given:q}"
+
+    if not determined_by(profile, row):
+        continue
+
+    # Samples, attacks and scores of the same runs, made anew if their protocol changes or the code that makes them.
+    rule:
+        name:
+            f"measure_{job}"
+        input:
+            weights_for(row),
+        output:
+            measured(row, seeds),
+        params:
+            determined_by=json.dumps(determined_by(profile, row)),
+            given=shlex.join([profile.name, row, *map(str, seeds)]),
+        threads: 1
+        shell:
+            "TQDM_MININTERVAL=10 {PYTHON} -m hdge.cli measure {params.given} --root ."
 
 
 for notebook in DRAWN:
@@ -99,6 +152,7 @@ for notebook in DRAWN:
             NOTEBOOKS / f"{notebook}.ipynb",
             imported_modules(NOTEBOOKS / f"{notebook}.ipynb"),
             runs_of(notebook),
+            measured_for(notebook),
             judged(notebook),
         output:
             drawn(notebook),
@@ -107,7 +161,7 @@ for notebook in DRAWN:
         params:
             given=parameters(),
             scale=profile.scale,  # every caption says it
-            measured=str((profile.samples, profile.attacks)),
+            measured=protocol_of(notebook),
         threads: 1
         shell:
             "{PYTHON} -m hdge.cli notebook {input[0]:q} {log.notebook:q} --parameters {params.given:q}"

@@ -1,10 +1,12 @@
 """The command line: thin, because the DAG engine, papermill and the training loop do the work."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 
@@ -13,6 +15,7 @@ from hdge.study.errors import HdgeError
 from hdge.study.profiles import load_profile
 
 DATA_HELP = "where data sets are found or downloaded (default: $HDGE_DATA, or data/ in the checkout)"
+ROOT_HELP = "holds papermill_runs/ and figures/ (default: the checkout)"
 SNAKEFILE = HOME / "Snakefile"
 
 
@@ -40,7 +43,7 @@ def _parser() -> ArgumentParser:
     reproduce.add_argument("profile", nargs="?", default="digits", help="a file of profiles/, without its suffix")
     reproduce.add_argument("--cores", type=int, default=os.cpu_count(), help="processor cores to use")
     reproduce.add_argument("--data_root", default="", help=DATA_HELP)
-    reproduce.add_argument("--root", default="", help="holds papermill_runs/ and figures/ (default: the checkout)")
+    reproduce.add_argument("--root", default="", help=ROOT_HELP)
     reproduce.add_argument("--only", default="", help="methods to train, with commas; by default all but optional ones")
     reproduce.add_argument("--dry_run", action="store_true", help="only say what would run, and why")
     commands.add_subcommand("reproduce", reproduce, help="run what is not up to date: training, figures, tables")
@@ -51,6 +54,14 @@ def _parser() -> ArgumentParser:
     train.add_argument("--data_root", default="", help=DATA_HELP)
     train.add_argument("--checkpoint_seconds", type=float, default=60.0, help="how often the state is saved")
     commands.add_subcommand("train", train, help="train a single run, by default with the paper's settings")
+
+    measure = ArgumentParser(exit_on_error=False)
+    measure.add_argument("profile", help="a file of profiles/, without its suffix")
+    measure.add_argument("row", help="one of the profile's methods")
+    measure.add_argument("seeds", type=int, nargs="+", help="of the row's runs")
+    measure.add_argument("--data_root", default="", help=DATA_HELP)
+    measure.add_argument("--root", default="", help=ROOT_HELP)
+    commands.add_subcommand("measure", measure, help="sample, attack and score trained runs; `reproduce` calls it")
 
     notebook = ArgumentParser(exit_on_error=False)
     notebook.add_argument("source", help="the notebook")
@@ -75,9 +86,26 @@ def _reproduce(arguments: Namespace) -> int:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(root)]
     command += ["--cores", str(arguments.cores), "--keep-going", "--rerun-incomplete", "--quiet", "rules", "host"]
     command += ["--config", f"profile={arguments.profile}", *([f"only={'+'.join(only)}"] if only else [])]
-    command += ["--dry-run"] if arguments.dry_run else []
     # By the environment, not as a parameter: where the data lie does not determine a run.
-    return subprocess.run(command, env={**os.environ, "HDGE_DATA": str(data_root(arguments.data_root))}).returncode
+    environment = {**os.environ, "HDGE_DATA": str(data_root(arguments.data_root))}
+    if arguments.dry_run:
+        return subprocess.run([*command, "--dry-run"], env=environment).returncode
+    with _lock(root, arguments.profile) as lock:
+        # Snakemake's own lock would outlive a killed process; it inherits this one, which ends with it.
+        return subprocess.run([*command, "--nolock"], env=environment, pass_fds=[lock.fileno()]).returncode
+
+
+def _lock(root: Path, profile: str) -> TextIO:
+    """The open file that one command a profile and root can hold at a time."""
+    path = root / ".snakemake" / f"hdge-{profile}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise HdgeError(f"profile {profile!r} is being reproduced in {root}; wait, or choose another root.") from None
+    return file
 
 
 def _train(arguments: Namespace) -> int:
@@ -101,6 +129,16 @@ def _train(arguments: Namespace) -> int:
     return 0
 
 
+def _measure(arguments: Namespace) -> int:
+    from hdge.measure.rows import measure_row
+    from hdge.study.study import Study
+
+    study = Study(arguments.profile, arguments.root, arguments.data_root)
+    for sentence in measure_row(study, arguments.row, arguments.seeds):
+        print(sentence)
+    return 0
+
+
 def _notebook(arguments: Namespace) -> int:
     from hdge.study.notebooks import execute
 
@@ -108,7 +146,7 @@ def _notebook(arguments: Namespace) -> int:
     return 0
 
 
-COMMANDS = {"reproduce": _reproduce, "train": _train, "notebook": _notebook}
+COMMANDS = {"reproduce": _reproduce, "train": _train, "measure": _measure, "notebook": _notebook}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -100,7 +100,9 @@ def test_a_measurement_is_taken_once_a_protocol_and_archived_with_its_run(study)
     run.folder.finish({"config": json.loads(run.config.to_json())})
     run.folder.measured("attacks", {"steps": 6}, measure)
     assert len(taken) == 3  # the weights are others
+    assert not [name for name in run.folder.record()["files"] if name.startswith("measured/")]
     archived = archive.archive(run, study.name)
+    assert "measured/attacks.safetensors" in archived.record()["files"]
     assert archived.measured("attacks", {"steps": 6}, measure)["values"].equal(torch.arange(3.0))
     assert len(taken) == 3
     with pytest.raises(HdgeError, match="has no weights, and no attacks by this protocol; train the run"):

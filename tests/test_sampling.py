@@ -20,6 +20,7 @@ from hdge.methods.build import build_network
 from hdge.methods.flows import Glow
 from hdge.study.config import TrainConfig
 from hdge.study.errors import HdgeError
+from hdge.study.measurements import chosen
 from hdge.study.runs import Outputs, Run, RunFolder, first_seeds
 from hdge.study.settings import SamplingProtocol
 from hdge.study.study import write_picture, write_table
@@ -256,8 +257,7 @@ def test_a_strip_puts_each_picture_in_its_place():
 def test_all_seeds_are_taken_of_the_two_compared_and_the_lowest_of_the_others(tmp_path):
     methods = ("jem", "hdge", "supcon")
     runs = [Run(method, seed, RunFolder(tmp_path), TrainConfig()) for method in methods for seed in (2, 0, 1)]
-    taken = [(run.row, run.seed) for run in sampling.to_be_sampled(runs)]
-    assert taken == [("jem", 2), ("jem", 0), ("jem", 1), ("hdge", 0)]
+    assert [(run.row, run.seed) for run in chosen(runs, "samples")] == [("jem", 2), ("jem", 0), ("jem", 1), ("hdge", 0)]
     firsts = [(run.row, run.seed) for run in first_seeds(runs)]
     assert firsts == [("jem", 0), ("hdge", 0), ("supcon", 0)]
 

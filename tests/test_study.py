@@ -16,6 +16,7 @@ from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
 
+MEASURED = ["measure cross_entropy", "measure hdge", "measure jem"]
 PARTS = ("hdge", "notebooks", "profiles", "Snakefile", "pyproject.toml")
 
 
@@ -23,22 +24,26 @@ class Study:
     """A copy of the project, and commands run in it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.first_plan = folder, list[str]()
         for part in PARTS:
             source, target = HOME / part, folder / part
             shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def begin(self, *words: str) -> subprocess.Popen[str]:
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "HDGE_DATA": str(self.folder / "data")}
-        return subprocess.run(
-            [sys.executable, *words], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
-        )
+        given = {"cwd": self.folder, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen([sys.executable, *words], text=True, **given)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        process = self.begin(*words)
+        stdout, stderr = process.communicate()
+        return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
 
     def reproduce(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.run("-m", "hdge.cli", "reproduce", "smoke", "--cores", "2", *words)
 
     def planned(self) -> list[str]:
-        """The jobs that a run would have now: rule names, a training run as its folder's name."""
+        """The jobs that a run would have now: notebooks by name, training by folders, measurements by row."""
         done = self.run("-m", "snakemake", "--config", "profile=smoke", "--cores", "2", "--dry-run", "--printshellcmds")
         assert done.returncode == 0, done.stderr
         jobs = []
@@ -46,8 +51,14 @@ class Study:
             if "hdge.cli notebook" in line:
                 given = json.loads(line[line.index("'") + 1 : line.rindex("'")])
                 source = Path(line.split("hdge.cli notebook ")[1].split()[0]).stem
-                jobs.append(f"{given['method']}-seed{given['seed']}" if "method" in given else source)
+                seeds = "-".join(map(str, given.get("seeds", [])))
+                jobs.append(f"{given['method']}-seed{seeds}" if "method" in given else source)
+            elif "hdge.cli measure" in line:
+                jobs.append("measure " + line.split("hdge.cli measure smoke ")[1].split()[0])
         return sorted(jobs)
+
+    def remove(self, name: str) -> None:
+        shutil.rmtree(self.folder / name)
 
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.folder / name
@@ -60,6 +71,7 @@ class Study:
 def study(tmp_path_factory):
     """The study, run once from nothing."""
     study = Study(tmp_path_factory.mktemp("project"))
+    study.first_plan = study.planned()
     done = study.reproduce()
     assert done.returncode == 0, done.stderr
     return study
@@ -74,7 +86,7 @@ def test_every_picture_has_its_table_and_every_notebook_is_kept(study):
         assert not pd.read_csv(figures / f"{name}.csv").empty
     executed = {path.stem for path in (study.folder / "papermill_runs/smoke/notebooks").glob("*.ipynb")}
     assert {path.stem for path in HOME.glob("notebooks/0[02-9]*.ipynb")} <= executed
-    assert {"01_training-hdge-seed1", "01_training-hdge_k_64-seed0"} <= executed
+    assert {"01_training-hdge-seed0-1", "01_training-hdge_k_64-seed0"} <= executed
     verdicts = pd.read_csv(figures / "02_ood_verdict.csv")
     assert set(verdicts["verdict"]) == {"inconclusive"}  # two seeds decide nothing
     assert set(zip(verdicts["score"], verdicts["ood_set"], strict=True)) == {
@@ -104,16 +116,47 @@ def test_notebooks_and_the_verdict_judge_the_same_numbers(study):
     assert shared >= 8
 
 
+def test_a_row_is_one_job_of_training_and_one_of_measurement(study):
+    trained = ["cross_entropy-seed0-1", "hdge-seed0-1", "hdge_k_64-seed0", "hdge_masked-seed0", "jem-seed0"]
+    notebooks = [path.stem for path in HOME.glob("notebooks/0[02-9]*.ipynb")]
+    assert study.first_plan == sorted([*trained, *MEASURED, *notebooks])
+
+
+def test_notebooks_measure_nothing(study):
+    """A row's stamp is written after its measurements and before the notebooks that read them."""
+    stamps = list(study.folder.glob("papermill_runs/smoke/runs/*/measured/done.txt"))
+    assert len(stamps) == 5
+    for stamp in stamps:
+        files = list(stamp.parent.glob("*.safetensors"))
+        assert len(files) == len(stamp.read_text().splitlines())
+        assert max(path.stat().st_mtime_ns for path in files) <= stamp.stat().st_mtime_ns
+
+
+def test_a_changed_protocol_is_measured_anew_and_nothing_is_trained(study):
+    runs = study.folder / "papermill_runs" / "smoke" / "runs"
+    before = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
+    study.edit("profiles/smoke.yaml", "steps: 2, l2: [0.5]", "steps: 3, l2: [0.5]")
+    assert study.planned() == sorted([*MEASURED, "02_ood", "05_generation", "06_robustness", "09_verdict"])
+    measure = ("-m", "hdge.cli", "measure", "smoke", "hdge", "0", "1")
+    assert study.run(*measure).returncode == 0
+    changed = {path.relative_to(runs).as_posix() for path in before if path.read_bytes() != before[path]}
+    of_attacks = {f"hdge-seed{seed}/measured/{name}" for seed in (0, 1) for name in ("attacks.safetensors", "done.txt")}
+    assert changed == of_attacks
+    study.edit("profiles/smoke.yaml", "steps: 3, l2: [0.5]", "steps: 2, l2: [0.5]")
+    assert study.run(*measure).returncode == 0
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
 def test_what_is_up_to_date_is_not_run_again(study):
     assert study.planned() == []
 
 
 def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
-    of_hdge = ["hdge-seed0", "hdge-seed1", "hdge_k_64-seed0", "hdge_masked-seed0"]
+    of_hdge = ["hdge-seed0-1", "hdge_k_64-seed0", "hdge_masked-seed0"]
     of_queue = [*of_hdge, "jem-seed0"]  # JEM's file holds HDGE + JEM as well
     readers = [path.stem for path in HOME.glob("notebooks/0[2-9]*.ipynb")]
     detecting = ["00_tour", "02_ood", "07_approximation", "08_paper_vs_code", "09_verdict"]
-    of_weights = ["02_ood", "05_generation", "06_robustness"]
+    of_weights = [*MEASURED, "02_ood", "05_generation", "06_robustness"]
     # Each edit is undone before the next; a plan is a dry run, so nothing is trained here.
     for name, old, new, jobs in (
         ("hdge/figures/ood.py", "Density of in-distribution", "Densities of in-distribution", ["02_ood", "09_verdict"]),
@@ -124,16 +167,16 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
             "hdge/methods/sgld.py",
             "samples = samples.detach()",
             "samples = (+samples).detach()",
-            ["jem-seed0", *readers],
+            ["jem-seed0", *MEASURED, *readers],
         ),
-        ("profiles/smoke.yaml", "  hdge:", "  hdge: {hybrid: {alpha: 0.4}}", [*of_hdge, *readers]),
+        ("profiles/smoke.yaml", "  hdge:", "  hdge: {hybrid: {alpha: 0.4}}", [*of_hdge, "measure hdge", *readers]),
         (
             "hdge/figures/robustness.py",
             "Accuracy under attack",
             "Accuracy under any attack",
             ["06_robustness", "09_verdict"],
         ),
-        ("hdge/core/losses.py", "return alpha *", "return 1 * alpha *", ["00_tour", *of_queue, *readers]),
+        ("hdge/core/losses.py", "return alpha *", "return 1 * alpha *", ["00_tour", *of_queue, *MEASURED, *readers]),
     ):
         path = study.folder / name
         before, stamp = path.read_text(), path.stat()

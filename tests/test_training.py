@@ -108,6 +108,28 @@ def test_a_finished_run_is_left_alone_and_another_config_is_not(unbroken, monkey
         training.train(replace(SMALL, seed=1), unbroken, unbroken.path, progress=False)
 
 
+def test_a_run_of_other_code_is_trained_anew_where_that_is_asked_for(unbroken, monkeypatch):
+    def fail(*arguments, **options):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(training, "Trainer", fail)
+    training.train(SMALL, unbroken, unbroken.path, progress=False, same_code=True)
+    monkeypatch.setattr(training, "training_code", lambda method: "other")
+    training.train(SMALL, unbroken, unbroken.path, progress=False)
+    with pytest.raises(AssertionError, match="trained again"):
+        training.train(SMALL, unbroken, unbroken.path, progress=False, same_code=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is that of the whole process")
+def test_a_run_does_not_answer_for_the_memory_of_one_before_it():
+    cpu = torch.device("cpu")
+    held = torch.ones(100_000_000)
+    before = training._peak_memory(cpu)
+    del held
+    training._forget_peak_memory(cpu)
+    assert training._peak_memory(cpu) < before - 300e6
+
+
 def test_training_learns_and_the_record_tells_what_was_done(unbroken):
     history, record = unbroken.history(), unbroken.record()
     assert history["epoch"].tolist() == [1, 2, 3]

@@ -23,8 +23,8 @@ from hdge.measure.network import load_network, measure_each, pick_device
 from hdge.methods.adversarial import pgd
 from hdge.methods.base import frozen
 from hdge.study.errors import HdgeError
-from hdge.study.roster import METHODS
-from hdge.study.runs import Run
+from hdge.study.measurements import chosen
+from hdge.study.runs import Run, first_seeds
 from hdge.study.settings import AttackNorm, AttackProtocol
 
 # What a protocol's radii are counted in, as a length in pixels of [0, 1].
@@ -44,22 +44,20 @@ class Attacked(NamedTuple):
 def to_attack(runs: Sequence[Run], protocol: AttackProtocol) -> tuple[list[tuple[Run, AttackProtocol]], list[str]]:
     """Which runs are attacked and how, and one sentence for each row that is not.
 
-    Every row is attacked at its first seed. Rows that the claims compare are attacked by PGD alone at further seeds.
+    The further seeds of a row are attacked by PGD alone.
     """
-    chosen, left_out = [], {}
-    seen: set[str] = set()
-    for run in sorted(runs, key=lambda run: run.seed):
+    own = chosen(runs, "attacks")
+    left_out = {}
+    for run in runs:
         if not run.classifies:
             left_out[run.row] = f"{run.row}: not attacked, for a single logit tells no classes apart."
-        elif METHODS[run.config.method].attacked == "none":
+        elif run.row not in {one.row for one in own}:
             left_out[run.row] = f"{run.row}: not attacked, for gradients through a flow take too long."
-        elif run.row not in seen:
-            seen.add(run.row)
-            chosen.append((run, protocol))
-        elif run.row in METHODS and METHODS[run.row].attacked == "all":
-            chosen.append((run, replace(protocol, checked_images=0)))
     order = list(dict.fromkeys(run.row for run in runs))
-    return sorted(chosen, key=lambda pair: order.index(pair[0].row)), list(left_out.values())
+    own.sort(key=lambda run: (order.index(run.row), run.seed))
+    firsts = first_seeds(own)
+    short = replace(protocol, checked_images=0)
+    return [(run, protocol if run in firsts else short) for run in own], list(left_out.values())
 
 
 def attack_runs(runs: Sequence[Run], protocol: AttackProtocol, data_root: Path) -> tuple[list[Attacked], list[str]]:
@@ -68,14 +66,14 @@ def attack_runs(runs: Sequence[Run], protocol: AttackProtocol, data_root: Path) 
     Raises:
         HdgeError: none could be attacked.
     """
-    chosen, missing = to_attack(runs, protocol)
-    protocols = {(run.row, run.seed): own for run, own in chosen}
+    pairs, missing = to_attack(runs, protocol)
+    protocols = {(run.row, run.seed): own for run, own in pairs}
 
     def attack(run: Run) -> Attacked:
         own = protocols[run.row, run.seed]
         return Attacked(run, own, attack_run(run, own, data_root))
 
-    attacked, without = measure_each(tqdm([run for run, _ in chosen], desc="attacks", unit="run"), attack)
+    attacked, without = measure_each(tqdm([run for run, _ in pairs], desc="attacks", unit="run"), attack)
     missing += without
     if not attacked:
         raise HdgeError(

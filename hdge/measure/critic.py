@@ -17,6 +17,7 @@ from hdge.data.splits import SPLIT_SEED, load_splits
 from hdge.measure.network import EVALUATION_BATCH, load_network, measure_each, pick_device
 from hdge.measure.samples import sample_run
 from hdge.study.errors import HdgeError
+from hdge.study.measurements import CRITIC
 from hdge.study.runs import Run, RunFolder
 from hdge.study.settings import SamplingProtocol
 
@@ -55,7 +56,7 @@ def critic_of(runs: Sequence[Run], inception_weights: str = "") -> Critic | None
     """
     if inception_weights and runs:
         return _inception(Path(inception_weights).expanduser(), runs[0].folder)
-    own = next((run for run in runs if run.row == "cross_entropy"), None)
+    own = next((run for run in runs if run.row == CRITIC), None)
     return None if own is None else Critic("study", own.folder.weights_digest(), own.folder, _classifier(own))
 
 

@@ -40,7 +40,7 @@ def with_noise(images: UInt8[Tensor, "n channels height width"], noise: float) -
 def pick_device() -> torch.device:
     """A CUDA device where there is one, the current one if there are several, else the processor.
 
-    On a GPU, float32 is float32: TF32 would round what is evaluated to 10 bits. Training in bfloat16 loses nothing by it.
+    On a GPU, float32 is float32: TF32 would round what is evaluated to 10 bits.
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hdge.data.images import ImageSet
 from hdge.data.splits import load_evaluation_set, load_splits
-from hdge.measure.network import load_network, measure_each, with_noise
+from hdge.measure.network import load_network, measure_each, pick_device, with_noise
 from hdge.study.runs import Run
 
 # The detectors' own defaults: nothing is tuned on out-of-distribution images.
@@ -29,7 +29,7 @@ def posthoc_scores(run: Run, data_root: Path) -> dict[str, Tensor]:
 
     def measure() -> dict[str, Tensor]:
         splits = load_splits(run.config.dataset, data_root)
-        model: Any = load_network(run, tuple(splits.train.images.shape[1:]))
+        model: Any = load_network(run, tuple(splits.train.images.shape[1:])).to(pick_device())
         sets = {"test": splits.test}
         sets |= {name: load_evaluation_set(name, data_root, splits.test) for name in run.config.evaluation_sets}
         return _measure(model, splits.train, sets, run.config.noise)
@@ -43,7 +43,8 @@ def _measure(model: Any, training: ImageSet, sets: dict[str, ImageSet], noise: f
 
     odin = ODIN(model, eps=PROTOCOL["odin_step"], temperature=PROTOCOL["odin_temperature"])
     mahalanobis = Mahalanobis(model.features)
-    mahalanobis.fit_features(_by_batch(training, noise, model.features), training.labels)
+    features, device = _by_batch(training, noise, model.features), pick_device()
+    mahalanobis.fit_features(features.to(device), training.labels.to(device))
     scores = {}
     for name, images in sets.items():
         scores[f"ODIN/{name}"] = -_by_batch(images, noise, odin.predict)
@@ -53,7 +54,8 @@ def _measure(model: Any, training: ImageSet, sets: dict[str, ImageSet], noise: f
 
 def _by_batch(images: ImageSet, noise: float, function: Any) -> Tensor:
     """A function of batches of images, under the same draw of evaluation noise as the stored logits."""
-    return torch.cat([function(batch).detach() for batch in with_noise(images.images, noise)]).float()
+    pixels = images.images.to(pick_device())
+    return torch.cat([function(batch).detach() for batch in with_noise(pixels, noise)]).float().cpu()
 
 
 def posthoc_runs(runs: Sequence[Run], data_root: Path) -> tuple[list[tuple[Run, dict[str, Tensor]]], list[str]]:

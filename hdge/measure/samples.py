@@ -3,7 +3,6 @@
 They are stored with their run, so that a figure is redrawn without weights, data or patience.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,8 +19,7 @@ from hdge.measure.network import EVALUATION_BATCH, load_network, pick_device
 from hdge.methods.base import frozen
 from hdge.methods.flows import LEVELS, Glow
 from hdge.methods.sgld import log_density_of, sgld_step
-from hdge.study.roster import METHODS
-from hdge.study.runs import Run, first_seeds
+from hdge.study.runs import Run
 from hdge.study.settings import SamplingProtocol
 
 CHAIN_BATCH = 256  # chains stepped together: their activations fit a GPU at WRN-28-10, and a CPU's caches gain no more
@@ -180,9 +178,3 @@ def to_bytes(images: Float[Tensor, "n channels height width"]) -> UInt8[Tensor, 
 def logits_of(model: nn.Module, images: UInt8[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
     """f(x) of images as they are shown, without the test-time noise: samples bring their own."""
     return torch.cat([model(to_unit(batch)).float() for batch in images.split(EVALUATION_BATCH)])
-
-
-def to_be_sampled(runs: Sequence[Run]) -> list[Run]:
-    """Of the methods that are sampled, all runs of those that the paper compares and the first seed's of the others."""
-    own = [run for run in runs if run.row in METHODS and METHODS[run.row].sampled != "none"]
-    return [run for run in own if METHODS[run.row].sampled == "all" or run in first_seeds(own)]

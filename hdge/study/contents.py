@@ -3,6 +3,7 @@
 from typing import Literal, NamedTuple
 
 Needs = Literal["nothing", "methods", "variants"]
+Measured = Literal["", "samples", "attacks", "posthoc"]
 
 
 class Contents(NamedTuple):
@@ -13,23 +14,25 @@ class Contents(NamedTuple):
         pictures: each a picture and the table it is drawn from.
         of_variants: pictures that only a profile with variants has.
         tables: tables without a picture; one without a name of its own has the notebook's.
+        measured: what it reads besides outputs; see :mod:`hdge.study.measurements`.
     """
 
     needs: Needs
     pictures: tuple[str, ...]
     of_variants: tuple[str, ...] = ()
     tables: tuple[str, ...] = ("verdict",)
+    measured: Measured = ""
 
 
 NOTEBOOKS = {
     "00_tour": Contents("nothing", ("density",), tables=()),
-    "02_ood": Contents("methods", ("auroc", "histograms", "posthoc")),
+    "02_ood": Contents("methods", ("auroc", "histograms", "posthoc"), measured="posthoc"),
     "03_calibration": Contents("methods", ("ece", "reliability", "scaled")),
     "04_classification": Contents(
         "methods", ("accuracy", "confusion", "cost", "learning"), tables=("seconds", "verdict")
     ),
-    "05_generation": Contents("methods", ("chains", "samples", "scores")),
-    "06_robustness": Contents("methods", ("curves", "gap")),
+    "05_generation": Contents("methods", ("chains", "samples", "scores"), measured="samples"),
+    "06_robustness": Contents("methods", ("curves", "gap"), measured="attacks"),
     "07_approximation": Contents("variants", ("gradient", "partition"), ("size",)),
     "08_paper_vs_code": Contents("variants", (), ("effects",)),
     "09_verdict": Contents("variants", ("alpha", "claims"), tables=("",)),

@@ -39,6 +39,12 @@ def training_modules(method: str) -> list[Path]:
     return sorted({module for source in sources for module in imported_modules(source, inside_functions=False)})
 
 
+@cache
+def training_code(method: str) -> str:
+    """Fingerprint of what training a method executes, taken once: a process goes on with the code that it loaded."""
+    return code_digest(training_modules(method))
+
+
 def code_digest(modules: Iterable[Path]) -> str:
     """Fingerprint of what modules and notebooks do: of their syntax trees, without comments, docstrings and layout."""
     digest = hashlib.sha256()

@@ -5,6 +5,7 @@ A row trains a method; a variant is a row that changes a method's settings. Free
 
 import functools
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from hdge.study.config import BLOCKS, HOME, TrainConfig, as_tuples, parse_config, parsed, refuse_unknown_settings
-from hdge.study.errors import HdgeError, refuse_unknown
+from hdge.study.errors import HdgeError, refuse_unknown, require
 from hdge.study.roster import METHODS
 from hdge.study.settings import AttackProtocol, SamplingProtocol
 
@@ -42,6 +43,7 @@ class Profile:
             notebooks 07 to 09 compare them with it. They are trained with the methods.
         samples: how notebook 05 samples trained networks.
         attacks: how notebook 06 attacks them.
+        seeds_per_job: how many seeds of a row one job trains, and then measures; 0 for all. A cluster spreads jobs.
     """
 
     name: str
@@ -52,6 +54,11 @@ class Profile:
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     samples: SamplingProtocol = SamplingProtocol()
     attacks: AttackProtocol = AttackProtocol()
+    seeds_per_job: int = 0
+
+    def __post_init__(self) -> None:
+        per_job = self.seeds_per_job
+        require("seeds_per_job", per_job, isinstance(per_job, int) and per_job >= 0, "a whole number, 0 for all seeds")
 
     def config(self, row: str, seed: int, **overrides: Any) -> TrainConfig:
         """The config of one run of a row; overrides win over the profile."""
@@ -94,6 +101,15 @@ class Profile:
         chosen = only or [row for row, own in rows.items() if not own.get("optional")]
         return [(r, s) for r, s in self.runs(variants) if r in chosen or self.archived_record(r, s) is not None]
 
+    def jobs(self, only: Sequence[str] = ()) -> list[tuple[str, tuple[int, ...]]]:
+        """The wanted runs that no archived one stands in for, as many seeds of a row together as one job takes."""
+        own: dict[str, list[int]] = {}
+        for row, seed in self.wanted(only, variants=True):
+            if self.archived_record(row, seed) is None:
+                own.setdefault(row, []).append(seed)
+        most = self.seeds_per_job or sys.maxsize
+        return [(row, tuple(seeds[i : i + most])) for row, seeds in own.items() for i in range(0, len(seeds), most)]
+
 
 def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """Values after more of them, setting by setting also within a group."""
@@ -124,7 +140,8 @@ def load_profile(name: str, folder: Path = HOME / "profiles") -> Profile:
     methods = {method: own or {} for method, own in values["methods"].items()}
     protocols = {part: _protocol(part, values.get(part, {})) for part in PROTOCOLS}
     seeds, variants = tuple(values["seeds"]), values.get("variants", {})
-    profile = Profile(name, values["scale"], seeds, values["settings"], methods, variants, **protocols)
+    others = {**protocols, "seeds_per_job": values.get("seeds_per_job", 0)}
+    profile = Profile(name, values["scale"], seeds, values["settings"], methods, variants, **others)
     for row, seed in profile.runs(variants=True):
         profile.config(row, seed)
     return profile

@@ -10,8 +10,9 @@
         outputs/<set>.safetensors   logits (N, C) float32 and labels (N,) int64 of each evaluation set; of test
                                     images the gradient norms (N,) of log q(x) as well
         trajectory.safetensors      logits (epochs, N, C) float16 of the validation images after every epoch
-        measured/<name>.safetensors what notebooks measured on the network: samples, attacks, post-hoc scores
-        record.json            written last: config, data, cost, versions, and the SHA-256 of every other file
+        record.json            written last: config, code, data, cost, versions, and the SHA-256 of every file above
+        measured/<name>.safetensors what was measured on the network since: samples, attacks, post-hoc scores
+        trained.txt, measured/done.txt   stamps that the DAG writes and deletes at will; nothing else reads them
 
 Nothing here can run code when it is read: safetensors, JSON, CSV, and a state loaded with ``weights_only=True``.
 """
@@ -38,6 +39,8 @@ from hdge.study.config import HOME, TrainConfig
 from hdge.study.dependencies import code_digest, imported_modules
 from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
+
+TRAINED = "trained.txt"  # the DAG's stamp beside a record
 
 
 def project_root(root: str | Path) -> Path:
@@ -98,7 +101,10 @@ class RunFolder:
         return cls(project_root(root) / "papermill_runs" / profile / "runs" / f"{row}-seed{seed}")
 
     def write_config(self, config: TrainConfig) -> None:
+        """The config of a run that begins; an earlier run in this folder is no longer a finished one."""
         atomic_write(self.path / "config.json", config.to_json().encode())
+        for name in ("record.json", TRAINED):
+            (self.path / name).unlink(missing_ok=True)
 
     def write_history(self, history: pd.DataFrame) -> None:
         atomic_write(self.path / "history.csv", history.to_csv(index=False).encode())
@@ -205,9 +211,15 @@ class RunFolder:
         return torch.load(self.path / "state.pt", map_location="cpu", weights_only=True)
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Write the record over everything that is there, then drop the state: the run has ended."""
+        """Write the record over everything that is there, then drop the state: the run has ended.
+
+        Measurements count in an archived run alone. Elsewhere they come and change after the record.
+        """
+        later = () if "archived" in record else tuple((self.path / "measured").glob("*"))
         files = sorted(p for p in self.path.rglob("*") if p.suffix in (".csv", ".safetensors", ".json"))
-        digests = {str(p.relative_to(self.path)): file_digest(p) for p in files if p.name != "record.json"}
+        digests = {
+            str(p.relative_to(self.path)): file_digest(p) for p in files if p.name != "record.json" and p not in later
+        }
         text = json.dumps({**record, "files": digests}, indent=1)
         atomic_write(self.path / "record.json", text.encode())
         (self.path / "state.pt").unlink(missing_ok=True)
@@ -215,9 +227,20 @@ class RunFolder:
     def record(self) -> dict[str, Any]:
         return json.loads((self.path / "record.json").read_text())
 
-    def holds(self, config: TrainConfig) -> bool:
-        """Whether the folder holds a finished run of exactly this config."""
-        return (self.path / "record.json").exists() and config.is_recorded_as(self.record()["config"])
+    def holds(self, config: TrainConfig, code: str = "") -> bool:
+        """Whether the folder holds a finished run of exactly this config and, if given, trained by this code."""
+        if not (self.path / "record.json").exists():
+            return False
+        record = self.record()
+        return config.is_recorded_as(record["config"]) and code in ("", record.get("code"))
+
+    def stamp(self, name: str, files: Iterable[Path]) -> None:
+        """Say to the DAG that a step is done, and with what: a changed digest makes anew what depends on it.
+
+        The DAG deletes what a failed job has declared as its outputs. Stamps are declared, so that files are not.
+        """
+        lines = [f"{file_digest(path)}  {path.name}\n" for path in sorted(files)]
+        atomic_write(self.path / name, "".join(lines).encode())
 
 
 @dataclass(frozen=True)

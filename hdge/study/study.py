@@ -2,6 +2,7 @@
 
 import io
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +34,20 @@ class Study:
         self.name, self.scale = self.profile.name, self.profile.scale
         self.root, self.data_root = project_root(root), data_root(data)
 
-    def runs(self, variants: bool = False, archived: bool = True) -> tuple[list[Run], list[str]]:
+    def runs(
+        self, variants: bool = False, archived: bool = True, rows: Sequence[str] = ()
+    ) -> tuple[list[Run], list[str]]:
         """The finished runs, and one sentence for each run or set of one that is missing or was trained otherwise.
 
         Args:
             variants: whether runs of the profile's variants are wanted, too.
             archived: whether a run that the repository archives stands in for one that is not there.
+            rows: look at these alone, even if none of their runs is finished; empty for all.
         """
         runs, missing = [], []
         for row, seed in self.profile.runs(variants):
+            if rows and row not in rows:
+                continue
             config = self.profile.config(row, seed)
             folder = self._folder(row, seed, config, archived)
             if not folder.holds(config):
@@ -56,7 +62,7 @@ class Study:
             remedy = f"delete {folder.path} to have the run trained anew"
             lost = sorted(set(config.evaluation_sets).difference(run.stored_sets()))
             missing += [f"{row}, seed {seed}: no outputs for {name}; {remedy}." for name in lost]
-        if not runs:
+        if not runs and not rows:
             raise HdgeError(f"profile {self.name!r} has no finished run yet; run `hdge reproduce {self.name}`.")
         return runs, missing
 

@@ -4,7 +4,9 @@ Under ``torchrun`` the same loop trains on several ranks: a batch is dealt out a
 DistributedDataParallel, every rank has its own generators and its own part of the queue, and rank 0 alone writes.
 """
 
+import contextlib
 import copy
+import ctypes
 import json
 import platform
 import resource
@@ -21,6 +23,7 @@ from tqdm import tqdm
 from hdge.data.splits import Splits, load_evaluation_set, load_splits
 from hdge.measure.network import evaluate, gradient_norms, pick_device
 from hdge.study.config import TrainConfig
+from hdge.study.dependencies import training_code
 from hdge.study.roster import has_chains
 from hdge.study.runs import Outputs, RunFolder
 from hdge.training.cost import operations_per_image
@@ -40,6 +43,7 @@ def train(
     device: torch.device | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
+    same_code: bool = False,
     group: dist.ProcessGroup | None = None,
 ) -> RunFolder:
     """Train, or go on training, one run; at its end store weights, history and the logits of every set.
@@ -54,15 +58,18 @@ def train(
         device: by default a CUDA device where there is one, else the processor.
         checkpoint_seconds: how often the full state is saved.
         progress: show a bar with loss, accuracy and time left.
+        same_code: whether a run that was trained or begun by other code than this process has loaded is trained anew.
         group: the ranks that train this run together, each of which calls with the same arguments and sees the same
             files; None is a single process.
 
     Raises:
         HdgeError: a bad data set, an unwritable folder, a loss that is no longer finite.
     """
-    if folder.holds(config):
+    code = training_code(config.method)
+    if folder.holds(config, code if same_code else ""):
         return folder
     device = device or pick_device()
+    _forget_peak_memory(device)
     splits = load_splits(config.dataset, data_root)
     sets = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     sets |= {name: load_evaluation_set(name, data_root, splits.test) for name in config.evaluation_sets}
@@ -71,9 +78,9 @@ def train(
     if trainer.rank == 0:
         folder.write_config(config)
     state = folder.state()
-    if state and state["config"] == config.to_json():
+    if state and state["config"] == config.to_json() and not (same_code and state.get("code") != code):
         trainer.load_state_dict(state)
-    diverged = _run_to_the_end(trainer, folder, checkpoint_seconds, progress and trainer.rank == 0)
+    diverged = _run_to_the_end(trainer, folder, checkpoint_seconds, progress and trainer.rank == 0, code)
     if trainer.rank:
         return folder
 
@@ -81,6 +88,7 @@ def train(
     # Before anything is evaluated: what that costs is none of training's cost.
     record = _record(trainer, splits, {name: len(part) for name, part in sets.items()}, outcome)
     record["cost"]["operations_per_image"] = operations
+    record["code"] = code
     folder.write_history(pd.DataFrame(trainer.history))
     folder.write_trajectory(trainer.trajectory)
     folder.write_weights(trainer.model.state_dict(), config)
@@ -148,7 +156,7 @@ class Guard:
         return f"{error} Back to step {trainer.step}, with other chains."
 
 
-def _run_to_the_end(trainer: Trainer, folder: RunFolder, checkpoint_seconds: float, progress: bool) -> bool:
+def _run_to_the_end(trainer: Trainer, folder: RunFolder, checkpoint_seconds: float, progress: bool, code: str) -> bool:
     """Train; whether the run diverged once too often."""
     last_shown = last_saved = time.monotonic()
     label = f"{trainer.config.method} seed {trainer.config.seed}"
@@ -175,7 +183,7 @@ def _run_to_the_end(trainer: Trainer, folder: RunFolder, checkpoint_seconds: flo
             if due or trainer.step == trainer.total_steps:
                 state = trainer.state_dict()
                 if trainer.rank == 0:
-                    folder.write_state(state)
+                    folder.write_state({**state, "code": code})
                     folder.write_history(pd.DataFrame(trainer.history))
                 last_saved = now
     return guard.gave_up
@@ -213,8 +221,19 @@ def _record(trainer: Trainer, splits: Splits, evaluated: dict[str, int], outcome
     }
 
 
+def _forget_peak_memory(device: torch.device) -> None:
+    """Begin the record of memory anew, so that a run does not answer for one before it in the same process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        # Elsewhere than on Linux the peak is that of the whole process.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)  # what the C library keeps of an earlier run's memory
+            Path("/proc/self/clear_refs").write_text("5")
+
+
 def _peak_memory(device: torch.device) -> int:
-    """The most that the device held of tensors or, on a CPU, the process of everything, in bytes."""
+    """The most that the device held of tensors or, on a CPU, the process of everything, in bytes, by this run."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

@@ -69,8 +69,8 @@ GROUPS = (
     "approximation",
 )  # fmt: skip
 ACC, OOD, CAL, ROB, GEN, COST, APPROX = GROUPS
-# Two views of an image need an augmentation of their own. A flow and a spectrally normalised network are other networks,
-# with a start and a rate of their own; the noise is a flow's dequantisation.
+# Two views of an image need another augmentation. A flow and a spectrally normalised network are other networks, which
+# need another start and another rate. A flow's dequantisation takes the place of the noise.
 VIEWS = ("augmentation",)
 OTHER_NETWORKS = ("initialization", "learning_rate", "momentum", "noise", "clip")
 BY_SET = ("score", "ood_set")
@@ -103,7 +103,8 @@ CLAIMS = (
           against("hdge", CHANCE), BY_SET, DENSITY),
     Claim(OOD, "OOD by max q(y|x): beats the classifier", "section 5.1.2, Tables 1 and 4",
           "performs beyond the performance of a strong baseline classifier", *AUROC, "higher",
-          against("hdge", "cross_entropy", "contrastive_pretraining"), BY_SET, CONFIDENCE, differs=VIEWS, task="max_py"),
+          against("hdge", "cross_entropy", "contrastive_pretraining"), BY_SET, CONFIDENCE, differs=VIEWS,
+          task="max_py"),
     Claim(OOD, "OOD by max q(y|x): beats generative and hybrid models", "section 5.1.2, Tables 1 and 4",
           "considerably outperforms all other generative modeling and hybrid modeling methods", *AUROC, "higher",
           against("hdge", "glow_conditional", "igebm_conditional", "jem"), BY_SET, CONFIDENCE, differs=OTHER_NETWORKS,

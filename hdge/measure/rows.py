@@ -1,0 +1,68 @@
+"""All measurements of a row's runs, in one process: what the DAG makes before notebooks read it."""
+
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from hdge.measure.attacks import attack_run, to_attack
+from hdge.measure.critic import critic_of, criticise, criticise_reference
+from hdge.measure.posthoc import posthoc_scores
+from hdge.measure.samples import sample_run
+from hdge.study.errors import HdgeError, refuse_unknown
+from hdge.study.measurements import CRITIC, chosen, seeds_of
+from hdge.study.runs import Run, RunFolder
+from hdge.study.study import Study
+
+
+def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
+    """Measure what is not stored yet of some runs of a row, and of real images where one of the runs is the critic.
+
+    Which runs are measured is decided on all finished runs of the row, whichever seeds are asked for.
+
+    Returns:
+        One sentence for each thing that cannot be measured.
+
+    Raises:
+        HdgeError: no such run, or one that has not ended, or data that cannot be had.
+    """
+    refuse_unknown("method", row, study.profile.methods)
+    for seed in seeds:
+        if (row, seed) not in study.profile.runs():
+            known = ", ".join(str(own) for name, own in study.profile.runs() if name == row)
+            raise HdgeError(f"profile {study.name!r} has no seed {seed} of {row}; choose from {known}.")
+        if not (RunFolder.of(study.name, row, seed, study.root).path / "record.json").exists():
+            raise HdgeError(f"{row}, seed {seed}: no finished run to measure; run `hdge reproduce {study.name}`.")
+    runs, missing = study.runs(rows=[row, CRITIC] if seeds_of("samples", row) != "none" else [row])
+    own = [run for run in runs if run.row == row]
+    asked = [run for run in own if run.seed in seeds and _has_weights(run.folder)]
+    for run in chosen(own, "posthoc"):
+        if run in asked:
+            posthoc_scores(run, study.data_root)
+    attacked = [(run, protocol) for run, protocol in to_attack(own, study.profile.attacks)[0] if run in asked]
+    for run, protocol in tqdm(attacked, desc=f"{row} attacks", unit="run", disable=not attacked):
+        attack_run(run, protocol, study.data_root)
+    missing += _sample_and_score(study, runs, asked)
+    for seed in seeds:
+        folder = RunFolder.of(study.name, row, seed, study.root)
+        folder.stamp("measured/done.txt", (folder.path / "measured").glob("*.safetensors"))
+    return missing
+
+
+def _sample_and_score(study: Study, runs: Sequence[Run], asked: Sequence[Run]) -> list[str]:
+    protocol, sampled = study.profile.samples, chosen(runs, "samples")
+    critic = critic_of(sampled)
+    missing = []
+    for run in [run for run in sampled if run in asked]:
+        samples = sample_run(run, protocol, study.data_root)
+        if critic is None or not _has_weights(critic.folder):
+            missing.append(f"{run.row}, seed {run.seed}: not scored, for no {CRITIC} run has its weights here.")
+            continue
+        criticise(run, samples, critic, protocol)
+        if run.folder == critic.folder:
+            criticise_reference(critic, run.config.dataset, protocol, study.data_root)
+    return missing
+
+
+def _has_weights(folder: RunFolder) -> bool:
+    """Whether a run can be measured here; an archived one cannot."""
+    return (folder.path / "weights.safetensors").exists()

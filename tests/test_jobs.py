@@ -1,0 +1,96 @@
+"""Jobs of several seeds, killed, cut and repeated, in a copy of the project."""
+
+import time
+
+import psutil
+import pytest
+
+from hdge.cli import _lock
+from hdge.study.profiles import Profile, load_profile
+from tests.test_study import Study
+
+TRAIN_HDGE = ("-m", "hdge.cli", "reproduce", "smoke", "--only", "hdge", "--cores", "1")
+RUNS = "papermill_runs/smoke/runs"
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A study whose two-seed job was killed, with all its processes, while the second seed trained."""
+    study = Study(tmp_path_factory.mktemp("project"))
+    study.edit("Snakefile", "[drawn(notebook) for notebook in DRAWN]", "all_trained(variants=True)")
+    study.edit("profiles/smoke.yaml", "  hdge:\n", "  hdge: {epochs: 6}\n")
+    process = study.begin(*TRAIN_HDGE)
+    deadline = time.monotonic() + 120
+    while not (study.folder / RUNS / "hdge-seed1" / "config.json").exists():
+        assert process.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    tree = psutil.Process(process.pid)
+    for one in [*tree.children(recursive=True), tree]:
+        one.kill()
+    process.communicate()
+    assert not (study.folder / RUNS / "hdge-seed1" / "record.json").exists()
+    return study
+
+
+def records(study: Study) -> dict[int, tuple[bytes, int]]:
+    """What tells a run from the same run trained anew: seconds stand in a record, and its file has an age."""
+    paths = {seed: study.folder / RUNS / f"hdge-seed{seed}" / "record.json" for seed in (0, 1)}
+    return {seed: (path.read_bytes(), path.stat().st_mtime_ns) for seed, path in paths.items() if path.exists()}
+
+
+def test_a_killed_job_goes_on_after_the_seeds_that_had_ended(killed):
+    before = records(killed)
+    assert list(before) == [0]
+    done = killed.run(*TRAIN_HDGE)
+    assert done.returncode == 0, done.stderr
+    assert list(records(killed)) == [0, 1]
+    assert records(killed)[0] == before[0]
+    assert "Nothing to be done" in killed.run(*TRAIN_HDGE).stderr
+
+
+def test_a_deleted_run_folder_is_trained_anew_and_no_other(killed):
+    killed.run(*TRAIN_HDGE)
+    before = records(killed)
+    killed.remove(f"{RUNS}/hdge-seed0")
+    done = killed.run(*TRAIN_HDGE)
+    assert done.returncode == 0, done.stderr
+    assert records(killed)[0][1] > before[1][1]
+    assert records(killed)[1] == before[1]
+
+
+def test_a_seed_that_fails_is_named_and_costs_the_others_nothing(killed):
+    """The DAG deletes the outputs of a failed job, so a run must not be one."""
+    for seed in (0, 1):
+        killed.remove(f"{RUNS}/hdge-seed{seed}")
+    in_the_way = killed.folder / RUNS / "hdge-seed0" / "weights.safetensors"
+    in_the_way.mkdir(parents=True)
+    done = killed.run(*TRAIN_HDGE)
+    assert done.returncode != 0
+    assert "hdge, seed 0:" in done.stderr
+    assert "cannot be written" in done.stderr
+    before = records(killed)
+    assert list(before) == [1]
+    in_the_way.rmdir()
+    assert killed.run(*TRAIN_HDGE).returncode == 0
+    assert list(records(killed)) == [0, 1]
+    assert records(killed)[1] == before[1]
+
+
+def test_two_commands_at_once_are_one_too_many(killed):
+    with _lock(killed.folder, "smoke"):
+        done = killed.run(*TRAIN_HDGE)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "profile 'smoke' is being reproduced in" in done.stderr
+
+
+def test_a_profile_says_how_many_seeds_a_job_takes():
+    smoke = load_profile("smoke")
+    assert ("hdge", (0, 1)) in smoke.jobs()
+    assert smoke.jobs(["jem"]) == [("jem", (0,))]
+    three = Profile("none", "test scale", (0, 1, 2), smoke.settings, {"hdge": {}}, seeds_per_job=2)
+    assert three.jobs() == [("hdge", (0, 1)), ("hdge", (2,))]
+    assert all(len(seeds) == 1 for _, seeds in load_profile("paper").jobs())
+    with pytest.raises(ValueError, match="seeds_per_job is -1; it must be a whole number, 0 for all seeds"):
+        Profile("none", "test scale", (0,), {}, {}, seeds_per_job=-1)
