@@ -50,8 +50,8 @@ def test_a_setting_of_another_method_is_refused_by_name(method):
     for block in set(BLOCKS) - set(METHODS[method].blocks):
         with pytest.raises(HdgeError, match=f"{block} belongs to other methods than {method}; leave it out"):
             parse_config({"method": method, block: {}})
-    given = {"method": method, **({"norm": "batch"} if method == "cross_entropy_bn" else {})}
-    given |= {"hybrid": {"alpha": 0.0}} if method == "generative" else {}
+    given = {"method": method, **({"norm": "batch"} if METHODS[method].norm else {})}
+    given |= {"hybrid": {"alpha": 0.0}} if METHODS[method].conditional_only else {}
     assert set(json.loads(parse_config(given).to_json())) & set(BLOCKS) == set(METHODS[method].blocks)
 
 

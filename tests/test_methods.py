@@ -40,6 +40,8 @@ BLOCKS = {
 }  # fmt: skip
 OWN = {
     "generative": {"hybrid": HybridSettings(alpha=0.0)},
+    "generative_bn": {"hybrid": HybridSettings(alpha=0.0), "norm": "batch"},
+    "hdge_bn": {"norm": "batch"},
     "cross_entropy_bn": {"norm": "batch"},
     "igebm_conditional": {"sgld": replace(BLOCKS["sgld"], conditional=True)},
 }

@@ -1,6 +1,9 @@
 """The first steps of every method: gradients of order 1, whatever the head starts from."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,3 +83,23 @@ def test_frozen_features_are_those_of_evaluation(method, splits):
     changed = {name for name, value in run.model.state_dict().items() if not value.equal(before[name])}
     assert changed == {"head.weight", "head.bias"}
     assert views[0].std() > 0
+
+
+@pytest.mark.parametrize("method", ["cross_entropy", "hdge", "cross_entropy_bn"])
+def test_a_compiled_network_is_one_graph_and_trains_as_the_plain_one(method):
+    """In a process of its own, on the whole graph or not at all; the backend runs it as it is."""
+    command = [sys.executable, "-m", "tests.compiled_training", method]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.stdout == "1 graph\n", done.stderr
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", ["cross_entropy", "hdge", "hdge_batch", "cross_entropy_bn"])
+def test_a_step_on_a_gpu_never_waits_for_the_host(method, splits):
+    run = Trainer(replace(config(method), epochs=9), splits, torch.device("cuda"))
+    run.update()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        run.update()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
