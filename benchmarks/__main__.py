@@ -3,6 +3,7 @@
 import sys
 
 from benchmarks.figures import step_figure, term_figure
+from benchmarks.start import measure_start
 from benchmarks.step import measure_steps
 from benchmarks.term import measure_terms
 from benchmarks.wire import measure_wire
@@ -12,7 +13,7 @@ from hdge.study.config import HOME
 from hdge.study.study import write_picture, write_table
 
 FOLDER = HOME / "figures" / "benchmarks"
-PARTS = ("term", "step", "wire")
+PARTS = ("term", "step", "wire", "start")
 
 
 def main(names: list[str]) -> int:
@@ -22,8 +23,8 @@ def main(names: list[str]) -> int:
         return 2
     use_style()
     for name in names or PARTS:
-        if name == "wire":
-            table = measure_wire()
+        if name in ("wire", "start"):
+            table = measure_wire() if name == "wire" else measure_start()
         else:
             table = (measure_terms if name == "term" else measure_steps)(pick_device())
             draw = term_figure if name == "term" else step_figure
