@@ -4,12 +4,16 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 import torch
+from torch.distributed import ProcessGroup
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.start import LEFT_OUT, first_steps
+from hdge.methods.energy import Sampler
+from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
 from hdge.training.trainer import Trainer, precision_of
 from tests.test_methods import CPU, config
@@ -103,3 +107,15 @@ def test_a_step_on_a_gpu_never_waits_for_the_host(method, splits):
         run.update()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_ranks_share_the_chains_and_refuse_a_number_that_cannot_be_shared():
+    own, group = config("jem"), create_autospec(ProcessGroup, instance=True)
+    group.rank.return_value, group.size.return_value = 1, 2
+    sampler = Sampler(own, 8, (1, 8, 8), group)
+    assert sampler.count == own.sgld.chains // 2
+    assert len(sampler.chains.buffer) == own.sgld.buffer // 2
+    assert not sampler.chains.buffer.equal(Sampler(own, 8, (1, 8, 8), None).chains.buffer[: own.sgld.buffer // 2])
+    uneven = replace(own, sgld=replace(own.sgld, chains=21))
+    with pytest.raises(HdgeError, match="sgld.chains is 21; it must be a multiple of the 2 ranks"):
+        Sampler(uneven, 8, (1, 8, 8), group)

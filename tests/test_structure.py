@@ -81,3 +81,11 @@ def test_what_a_stranger_uses_is_at_the_top():
     assert all(hasattr(hdge, name) for name in hdge.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = hdge.nothing
+
+
+@pytest.mark.parametrize("name", ["evaluators", "figures"])
+def test_tables_and_pictures_need_no_weights(name):
+    """They read stored outputs, so nothing that trains or measures a network stands behind them but the toy's."""
+    for path in (PACKAGE / name).glob("*.py"):
+        behind = {room(module) for module in imported_modules(path)}
+        assert not behind & {"measure", "methods", "training"} or path.name == "toy.py", path

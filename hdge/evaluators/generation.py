@@ -18,7 +18,7 @@ from hdge.core.readings import log_q_x, of_label, prediction
 from hdge.evaluators.classification import accuracy_table
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, limits, percentile_interval
 from hdge.evaluators.tables import Rows, over_runs, rows
-from hdge.measure.critic import Sampled
+from hdge.study.measured import Sampled
 
 SCORES = {
     "study": ("Inception-score formula on the study's classifier", "Fréchet distance on the study's features"),

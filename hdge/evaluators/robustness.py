@@ -8,7 +8,7 @@ from torch import Tensor
 from hdge.evaluators.classification import accuracy_row
 from hdge.evaluators.intervals import LEVEL, limits
 from hdge.evaluators.tables import Rows, over_runs
-from hdge.measure.attacks import Attacked
+from hdge.study.measured import Attacked
 
 PGD, AUTOATTACK, THROUGH_NOISE = "PGD", "AutoAttack", "PGD through noise"
 UNIT_NAMES = {"l2": "pixels of [0, 1]", "linf": "1/255"}

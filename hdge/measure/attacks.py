@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +22,7 @@ from hdge.measure.network import load_network, measure_each, pick_device
 from hdge.methods.adversarial import pgd
 from hdge.methods.base import frozen
 from hdge.study.errors import HdgeError
+from hdge.study.measured import Attacked
 from hdge.study.measurements import chosen
 from hdge.study.runs import Run, first_seeds
 from hdge.study.settings import AttackNorm, AttackProtocol
@@ -31,14 +31,6 @@ from hdge.study.settings import AttackNorm, AttackProtocol
 UNITS: dict[AttackNorm, float] = {"l2": 1.0, "linf": 1 / 255}
 # Small enough for the activations of one batch to stay in a processor's cache.
 ATTACK_BATCH = 100
-
-
-class Attacked(NamedTuple):
-    """A run, and which images it withstood under which protocol; see :func:`attack_network`."""
-
-    run: Run
-    protocol: AttackProtocol
-    withstood: dict[str, Tensor]
 
 
 def to_attack(runs: Sequence[Run], protocol: AttackProtocol) -> tuple[list[tuple[Run, AttackProtocol]], list[str]]:

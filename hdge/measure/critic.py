@@ -17,6 +17,7 @@ from hdge.data.splits import SPLIT_SEED, load_splits
 from hdge.measure.network import EVALUATION_BATCH, load_network, measure_each, pick_device
 from hdge.measure.samples import sample_run
 from hdge.study.errors import HdgeError
+from hdge.study.measured import Sampled
 from hdge.study.measurements import CRITIC
 from hdge.study.runs import Run, RunFolder
 from hdge.study.settings import SamplingProtocol
@@ -37,15 +38,6 @@ class Critic:
     digest: str
     folder: RunFolder
     load: Callable[[tuple[int, ...]], Extractor]
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """A run with its samples, and what the critic says of them; the last is empty without a critic."""
-
-    run: Run
-    samples: dict[str, Tensor]
-    critique: dict[str, Tensor]
 
 
 def critic_of(runs: Sequence[Run], inception_weights: str = "") -> Critic | None:
