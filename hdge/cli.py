@@ -1,4 +1,4 @@
-"""The command line: thin, because the DAG engine, papermill and the training loop do the work."""
+"""The command line, which hands the work to the DAG engine, papermill and the training loop."""
 
 import fcntl
 import json
@@ -20,7 +20,7 @@ SNAKEFILE = HOME / "Snakefile"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code is 0 if all went well, 2 for a request that cannot be met, 130 if stopped."""
+    """Run one command and return 0, 2 for a request that cannot be met, or 130 if stopped."""
     try:
         parsed = _parser().parse_args(arguments)
         command = parsed[parsed.subcommand]
@@ -72,7 +72,7 @@ def _parser() -> ArgumentParser:
 
 
 def _reproduce(arguments: Namespace) -> int:
-    """Hand over to Snakemake; what it asks for is decided in the Snakefile."""
+    """Call Snakemake; the Snakefile decides what to make."""
     if not SNAKEFILE.exists():
         raise HdgeError(f"{SNAKEFILE} does not exist; `hdge reproduce` needs a clone of the repository, installed -e.")
     if arguments.cores < 1:
@@ -86,7 +86,7 @@ def _reproduce(arguments: Namespace) -> int:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(root)]
     command += ["--cores", str(arguments.cores), "--keep-going", "--rerun-incomplete", "--quiet", "rules", "host"]
     command += ["--config", f"profile={arguments.profile}", *([f"only={'+'.join(only)}"] if only else [])]
-    # By the environment, not as a parameter: where the data lie does not determine a run.
+    # The place of the data does not determine a run, so it is no parameter of the DAG.
     environment = {**os.environ, "HDGE_DATA": str(data_root(arguments.data_root))}
     if arguments.dry_run:
         return subprocess.run([*command, "--dry-run"], env=environment).returncode
@@ -96,7 +96,7 @@ def _reproduce(arguments: Namespace) -> int:
 
 
 def _lock(root: Path, profile: str) -> TextIO:
-    """The open file that one command a profile and root can hold at a time."""
+    """Open the file that only one command per profile and root can hold at a time."""
     path = root / ".snakemake" / f"hdge-{profile}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("w")

@@ -30,8 +30,8 @@ def published_nll(
               E(p, y) = \log \sum_c e^{y_c \, p[c]} \quad\text{(released code)}
 
     The released code masks where the figure selects: each of the C - 1 other classes adds exp(0). For hard labels its
-    energy lies in [log(C - 1 + 1/e), log(C - 1 + e)], 0.2239 wide at C = 10, where the figure's is 2 wide. Its queue
-    holds raw logits, which it normalises at every use, and starts as N(0, 1) noise.
+    energy lies in [log(C - 1 + 1/e), log(C - 1 + e)], 0.2239 wide at C = 10. The figure's energy is 2 wide. The
+    released code's queue holds raw logits, which are normalised at every use, and starts as N(0, 1) noise.
 
     Args:
         logits: f(x), shape (B, C).

@@ -16,9 +16,9 @@ def log_sum_over_ranks(local: Float[Tensor, " classes"], group: dist.ProcessGrou
 
     .. math:: \log Z_y = m_y + \log \sum_{r=1}^{R} e^{\log Z_y^{(r)} - m_y}, \qquad m_y = \max_r \log Z_y^{(r)}
 
-    Two all-reduces of C numbers, a maximum and a sum, whatever R, B and K are. The gradient with respect to a rank's
-    own log-partition is the sum of all ranks' gradients times its share of Z, so that a mean over ranks of losses
-    and gradients (DistributedDataParallel's) is that of one process with the whole batch.
+    It takes two all-reduces of C numbers, a maximum and a sum, whatever R, B and K are. The gradient with respect to a
+    rank's log-partition is the sum of all ranks' gradients times the rank's share of Z. So DistributedDataParallel's
+    means over ranks, of losses and of gradients, are those of one process with the whole batch.
 
     Source: equation 13 of the paper, split over ranks.
     """
@@ -48,7 +48,7 @@ class _LogSumOverRanks(torch.autograd.Function):
 
 
 def rank_of(group: dist.ProcessGroup | None) -> tuple[int, int]:
-    """This process's rank, and how many there are."""
+    """Return this process's rank, and the number of ranks."""
     return (0, 1) if group is None else (group.rank(), group.size())
 
 

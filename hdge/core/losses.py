@@ -27,7 +27,7 @@ Labels = Integer[Tensor, " batch"] | Float[Tensor, "batch classes"]
 Reduction = Literal["mean", "sum", "none"]
 # A scalar, or with the reduction "none" one number an image.
 Loss = Float[Tensor, ""] | Float[Tensor, " batch"]
-# Which images count; None for all of them, and nothing is spent on leaving any out.
+# Which images count; None for all images, at no cost.
 Counted = Bool[Tensor, " batch"] | None
 
 # Scores at a time in the form for soft labels, which needs B x K of them: 4 MiB of float32.
@@ -94,7 +94,7 @@ def queue_margins(logits: Float[Tensor, "batch classes"], labels: Labels, queue:
 def _normalized_label_logits(
     logits: Float[Tensor, "batch classes"], labels: Integer[Tensor, " batch"], normalize: Normalization
 ) -> Float[Tensor, " batch"]:
-    """p[y] of every image without the rest of p: half the work of normalising first and selecting then."""
+    """Compute p[y] of every image in half the work of normalising all logits first."""
     logits = at_least_float32(logits)
     own = of_label(logits, labels)
     if normalize == "l2":
@@ -106,7 +106,7 @@ def _normalized_label_logits(
 
 @torch.no_grad()
 def _soft_log_partition(labels: Float[Tensor, "batch classes"], queue: LogitQueue) -> Float[Tensor, " batch"]:
-    """log sum_k exp(<p_k, y_i> / t) of every sample, never more than CHUNK scores at a time."""
+    """Compute log sum_k exp(<p_k, y_i> / t) of every sample, at most CHUNK scores at a time."""
     if queue.group is not None:
         raise ValueError(f"labels are soft, but the queue is shared by {queue.ranks} ranks; train in one process.")
     log_partition = labels.new_full(labels.shape[:1], -math.inf)
@@ -118,7 +118,7 @@ def _soft_log_partition(labels: Float[Tensor, "batch classes"], queue: LogitQueu
 
 
 def _pairs(labels: Float[Tensor, "batch classes"], rows: Float[Tensor, "rows classes"]) -> Float[Tensor, "batch rows"]:
-    """<y_i, s_k> of every pair, in the rows' own precision under autocast too."""
+    """Compute <y_i, s_k> of every pair, in the rows' precision even under autocast."""
     with torch.autocast(rows.device.type, enabled=False):
         return labels.to(rows) @ rows.T
 
@@ -256,14 +256,14 @@ def hybrid_loss(
 
 
 def _label_scores(scores: Float[Tensor, "batch classes"], labels: Labels) -> Float[Tensor, " batch"]:
-    """Every row's score for its own label."""
+    """Select every row's score for its own label."""
     if labels.is_floating_point():
         return (scores * labels.to(scores)).sum(dim=1)
     return of_label(scores, labels)
 
 
 def _checked(labels: Labels, logits: Tensor, ignore_index: int | None) -> tuple[Labels, Counted]:
-    """Labels as int64 in [0, C), 0 where ignored, and which images count; or distributions over the classes."""
+    """Return labels in [0, C) as int64, 0 where ignored, and which images count; or distributions over the classes."""
     if not isinstance(labels, Tensor):
         raise ValueError(f"labels are of type {type(labels).__name__}; make a tensor of them: torch.as_tensor(labels).")
     batch, classes = logits.shape

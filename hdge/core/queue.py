@@ -1,13 +1,13 @@
-"""The ring of past logits that stands in for a sampler, and its per-class log-partition.
+"""The ring of past logits that replaces a sampler, and its per-class log-partition.
 
-The negatives' sum in log q(x|y) depends on an image only through its label, so a training step needs C numbers,
-log Z_y, however long the queue is. The ring keeps them ready without ever subtracting: entries of the current lap
-are summed as they arrive (``head``), and once a lap the remaining sums of the lap before are laid down block by
-block (``tail``). What is left of a sliding window is then one of each plus at most a block of entries in between.
-Nothing cancels, so nothing drifts, at any temperature and any size of logit.
+The negatives' sum in log q(x|y) depends on an image only through its label. So a training step needs C numbers, log
+Z_y, however long the queue is. The ring keeps these numbers ready and never subtracts. Entries of the current lap are
+summed as they arrive (``head``). Once a lap, the remaining sums of the lap before are stored block by block (``tail``).
+The window's sum is then one of each, plus at most a block of entries in between. Nothing cancels, so nothing drifts, at
+any temperature and any size of logit.
 
-What a step does to the ring is two operators of PyTorch's own library, so that ``torch.compile`` takes a training step
-in one graph: it sees an operator that changes four tensors, not the branches inside.
+Two operators of PyTorch's library access the ring, so that ``torch.compile`` takes a training step in one graph. The
+graph sees the operators, not the branches inside.
 """
 
 import copy
@@ -99,8 +99,8 @@ class LogitQueue(nn.Module):
         normalize: "l2", "softmax" or "none"; see :func:`normalize_logits`.
         start: "empty", or "noise": K rows of normalised N(0, 1) numbers count as images, as in the released code.
         training_images: size of the training set, if it is to be compared with K; a queue at least as long warns.
-        group: the process group that trains together. Each of its R ranks keeps K / R entries of its own, and log Z
-            is summed over all of them: 2 C numbers a step on the wire. None is a single process.
+        group: the process group that trains together. Each of its R ranks keeps K / R entries. log Z is summed over
+            all of them, at 2 C numbers a step on the wire. None is a single process.
 
     Raises:
         ValueError: a value outside these bounds, K no multiple of R.
@@ -141,7 +141,7 @@ class LogitQueue(nn.Module):
         self._begin()
 
     def _begin(self) -> None:
-        """Empty the ring, or fill it with noise: at first, and where it leaves the meta device, which has no values."""
+        """Empty the ring, or fill it with noise: at first, and when it leaves the meta device, which has no values."""
         self.count.zero_()
         self.entries.zero_()
         sums = torch.full_like(self.entries[0], -math.inf, dtype=sum_dtype(self.entries.device))
@@ -247,7 +247,7 @@ def _enqueue(entries: Tensor, head: Tensor, tail: Tensor, count: Tensor, rows: T
 
 
 def _start_lap(entries: Tensor, head: Tensor, tail: Tensor) -> None:
-    """Lay down, block by block from the end, the sum over all entries from there on; the head starts empty."""
+    """Store, block by block from the end, the sum over all entries from there on; the head starts empty."""
     tail[-1] = -math.inf
     for block in reversed(range(math.ceil(len(entries) / BLOCK))):
         rows = entries[block * BLOCK : (block + 1) * BLOCK]
@@ -256,7 +256,7 @@ def _start_lap(entries: Tensor, head: Tensor, tail: Tensor) -> None:
 
 
 def _log_partition(entries: Tensor, head: Tensor, tail: Tensor, count: Tensor) -> Tensor:
-    """The window's sum: the lap under way, the rest of the block it has reached, and the blocks beyond."""
+    """Sum the window: the lap under way, the rest of the block that it has reached, and the blocks beyond."""
     if int(count) < len(entries):
         return head.to(entries.dtype, copy=True)
     position = int(count) % len(entries)
@@ -296,5 +296,5 @@ def check_logits(logits: Tensor, num_classes: int | None = None) -> None:
 
 
 def values_at_hand(tensor: Tensor) -> bool:
-    """Whether no step waits for a look at a value: on a CPU, outside a compiled graph."""
+    """Check whether a look at a value makes no step wait: on a CPU, outside a compiled graph."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()

@@ -1,4 +1,4 @@
-"""What a trained network withstands: attacks by projected gradient descent, and two looks at what they may have missed.
+"""Robustness of a trained network: projected gradient descent (PGD), and two checks of what it may have missed.
 
 Pixels and radii are in [0, 1] throughout. If the network is right under the attacks of a radius and of all smaller
 ones, an image is withstood at this radius. An image that is lost is not attacked again.
@@ -27,17 +27,14 @@ from hdge.study.measurements import chosen
 from hdge.study.runs import Run, first_seeds
 from hdge.study.settings import AttackNorm, AttackProtocol
 
-# What a protocol's radii are counted in, as a length in pixels of [0, 1].
+# The unit of a protocol's radii, in pixels of [0, 1].
 UNITS: dict[AttackNorm, float] = {"l2": 1.0, "linf": 1 / 255}
-# Small enough for the activations of one batch to stay in a processor's cache.
+# The activations of so small a batch stay in a processor's cache.
 ATTACK_BATCH = 100
 
 
 def to_attack(runs: Sequence[Run], protocol: AttackProtocol) -> tuple[list[tuple[Run, AttackProtocol]], list[str]]:
-    """Which runs are attacked and how, and one sentence for each row that is not.
-
-    The further seeds of a row are attacked by PGD alone.
-    """
+    """Choose runs to attack, further seeds by PGD alone, and give one sentence for each row that is left out."""
     own = chosen(runs, "attacks")
     left_out = {}
     for run in runs:
@@ -53,11 +50,7 @@ def to_attack(runs: Sequence[Run], protocol: AttackProtocol) -> tuple[list[tuple
 
 
 def attack_runs(runs: Sequence[Run], protocol: AttackProtocol, data_root: Path) -> tuple[list[Attacked], list[str]]:
-    """The attacked runs in the order of rows, as stored or anew, and one sentence for each that is not among them.
-
-    Raises:
-        HdgeError: none could be attacked.
-    """
+    """Attack the runs in the order of rows, or read stored results; give one sentence for each run left out."""
     pairs, missing = to_attack(runs, protocol)
     protocols = {(run.row, run.seed): own for run, own in pairs}
 
@@ -76,11 +69,7 @@ def attack_runs(runs: Sequence[Run], protocol: AttackProtocol, data_root: Path) 
 
 
 def attack_run(run: Run, protocol: AttackProtocol, data_root: Path) -> dict[str, Tensor]:
-    """What a run's network withstands, as :func:`attack_network` returns it: from the run's folder, or measured anew.
-
-    Raises:
-        HdgeError: an archived run, which has no weights, and no measurement by this protocol.
-    """
+    """Read what a run's network withstands from the run's folder, or measure it by :func:`attack_network`."""
 
     def measure() -> dict[str, Tensor]:
         test, device = load_splits(run.config.dataset, data_root).test, pick_device()
@@ -99,7 +88,7 @@ def attack_network(
     noise: float,
     protocol: AttackProtocol,
 ) -> dict[str, Tensor]:
-    """A network under all attacks of a protocol: without the evaluation noise, as JEM's are, and once through it.
+    """Run all attacks of a protocol without the evaluation noise, as JEM does, and one attack through it.
 
     Images are in [0, 1], and the noise is on the scale of [-1, 1].
 
@@ -136,7 +125,7 @@ def withstands_pgd(
     steps: int,
     seed: int,
 ) -> Bool[Tensor, "rows n"]:
-    """Which images are withstood without attack, and at each of the rising radii: one row more than radii."""
+    """Find the images that are withstood without attack (first row) and at each of the rising radii."""
     rows = [right(model, images, labels)]
     for radius in radii:
         still = rows[-1].clone()
@@ -157,10 +146,10 @@ def withstands_autoattack(
     radius: float,
     protocol: AttackProtocol,
 ) -> Bool[Tensor, " n"]:
-    """Which images are withstood under three of AutoAttack's four parts, each on what the parts before it have left.
+    """Find the images that are withstood under three of AutoAttack's four parts, one after the other.
 
-    They are APGD on the cross-entropy, targeted APGD on a ratio of logit differences (from four classes on), and
-    Square, which sees no gradient. FAB-T, the dearest, is left out.
+    The parts are APGD on the cross-entropy, targeted APGD on a ratio of logit differences (from four classes on), and
+    Square, which needs no gradient. FAB-T, the most expensive part, is left out.
 
     Source: Croce & Hein 2020.
     """
@@ -172,12 +161,12 @@ def withstands_autoattack(
     still = right(model, images, labels)
     classes = model(images[:1]).shape[1]
     parts = [APGDAttack(model, n_iter=steps, **given)]
-    if classes >= 4:  # the ratio's denominator is made of four logits
+    if classes >= 4:  # the ratio's denominator takes four logits
         targets = min(protocol.autoattack_targets, classes - 1)
         parts.append(APGDAttack_targeted(model, n_iter=steps, n_target_classes=targets, **given))
     parts.append(SquareAttack(model, n_queries=queries, **given))
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []), warnings.catch_warnings():
-        # Of points with zero gradient, which is what the part without gradients is there for.
+        # The library warns of points with zero gradient, which Square covers.
         warnings.filterwarnings("ignore", message="there are .* points with zero gradient")
         for attack in parts:
             for part in batches(still):
@@ -210,7 +199,7 @@ class ThroughNoise(nn.Module):
 
 
 def batches(chosen: Bool[Tensor, " n"]) -> Iterable[Int[Tensor, " batch"]]:
-    """Places of the images chosen, a batch at a time; none where none is."""
+    """Split the places of the chosen images into batches; no image chosen gives no batch."""
     places = chosen.nonzero().squeeze(1)
     return places.split(ATTACK_BATCH) if len(places) else ()
 
@@ -219,7 +208,7 @@ def batches(chosen: Bool[Tensor, " n"]) -> Iterable[Int[Tensor, " batch"]]:
 def right(
     model: nn.Module, images: Float[Tensor, "n channels height width"], labels: Int[Tensor, " n"]
 ) -> Bool[Tensor, " n"]:
-    """Whether argmax f(x) is the label, image by image."""
+    """Check image by image whether argmax f(x) is the label."""
     return torch.cat(
         [prediction(model(x)) == y for x, y in zip(images.split(ATTACK_BATCH), labels.split(ATTACK_BATCH), strict=True)]
     )

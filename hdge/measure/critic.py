@@ -1,7 +1,4 @@
-"""Samples scored by a critic, a network that was not sampled: features and class probabilities.
-
-The critic is a classifier of the study or, if a user has its weights, the Inception network of published scores.
-"""
+"""Samples scored by a critic: a classifier of the study, or the Inception network if a user has its weights."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -22,7 +19,7 @@ from hdge.study.measurements import CRITIC
 from hdge.study.runs import Run, RunFolder
 from hdge.study.settings import SamplingProtocol
 
-INCEPTION = "inception-v3-compat"  # torch-fidelity's name for the network behind published FIDs
+INCEPTION = "inception-v3-compat"  # torch-fidelity's name for the network of published FIDs
 Extractor = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
@@ -30,8 +27,8 @@ Extractor = Callable[[Tensor], tuple[Tensor, Tensor]]
 class Critic:
     """A network, "study" or "inception", that turns images into features and class probabilities.
 
-    For a shape of images, ``load`` gives a function of uint8 images (N, channels, H, W) to features (N, D) and
-    probabilities (N, C). What it says of real images is stored in the folder, under the digest of its weights.
+    For a shape of images, ``load`` gives a function from uint8 images (N, channels, H, W) to features (N, D) and
+    probabilities (N, C). The folder stores the critic's scores of real images, under the digest of its weights.
     """
 
     name: str
@@ -41,11 +38,7 @@ class Critic:
 
 
 def critic_of(runs: Sequence[Run], inception_weights: str = "") -> Critic | None:
-    """The critic of a profile's samples: its first cross-entropy run, or Inception where its weights are given.
-
-    Raises:
-        HdgeError: no such file, or no torch-fidelity to read it.
-    """
+    """Choose the critic of samples: Inception if its weights are given, else the first cross-entropy run."""
     if inception_weights and runs:
         return _inception(Path(inception_weights).expanduser(), runs[0].folder)
     own = next((run for run in runs if run.row == CRITIC), None)
@@ -100,13 +93,7 @@ def _features_and_probabilities(
 
 
 def criticise(run: Run, samples: dict[str, Tensor], critic: Critic, protocol: SamplingProtocol) -> dict[str, Tensor]:
-    """The critic's features (N, D) and probabilities (N, C) of a run's samples, as stored or anew.
-
-    If there are samples of classes, it has class_probabilities (M', C), too.
-
-    Raises:
-        HdgeError: it is not stored, and the critic or the run has no weights.
-    """
+    """Read or compute the critic's features (N, D) and probabilities (N, C) of samples."""
 
     def measure() -> dict[str, Tensor]:
         extract = critic.load(tuple(samples["samples"].shape[1:]))
@@ -121,13 +108,10 @@ def criticise(run: Run, samples: dict[str, Tensor], critic: Critic, protocol: Sa
 
 
 def criticise_reference(critic: Critic, dataset: str, protocol: SamplingProtocol, data_root: Path) -> dict[str, Tensor]:
-    """What the critic says of real images and of uniform noise, as many test images and as much noise as samples.
+    """Read or compute the critic's scores of real images and of uniform noise.
 
-    It has train_mean (D,) and train_covariance (D, D) of the features of all training images, in float64. For "test"
-    and "noise" it has <kind>_features (N, D) and <kind>_probabilities (N, C).
-
-    Raises:
-        HdgeError: it is not stored, and the critic has no weights.
+    The result has train_mean (D,) and train_covariance (D, D) of the features of all training images, in float64. For
+    "test" and "noise", it has <kind>_features (N, D) and <kind>_probabilities (N, C), for as many images as samples.
     """
 
     def measure() -> dict[str, Tensor]:
@@ -149,11 +133,7 @@ def criticise_reference(critic: Critic, dataset: str, protocol: SamplingProtocol
 def sample_runs(
     runs: Sequence[Run], protocol: SamplingProtocol, data_root: Path, critic: Critic | None
 ) -> tuple[list[Sampled], dict[str, Tensor], list[str]]:
-    """The runs with their samples, what the critic says of real images, and one sentence for each thing missing.
-
-    Raises:
-        HdgeError: none of the runs can be sampled.
-    """
+    """Return the runs with samples and scores, the scores of real images, and one sentence for each thing missing."""
     sampled, missing = measure_each(runs, lambda run: Sampled(run, sample_run(run, protocol, data_root), {}))
     if not sampled:
         raise HdgeError(" ".join([*missing, "Nothing can be sampled; train a method that is sampled."]))

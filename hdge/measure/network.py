@@ -1,4 +1,4 @@
-"""What a trained network says of test images: its logits, and how steep its density is there."""
+"""Outputs of a trained network on test images: its logits, and the gradient norms of log q(x)."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -20,7 +20,7 @@ Measured = TypeVar("Measured")
 
 
 def measure_each(runs: Iterable[Run], measure: Callable[[Run], Measured]) -> tuple[list[Measured], list[str]]:
-    """What is measured of each run, and one sentence for each run of which it cannot be."""
+    """Measure each run, or give one sentence for a run that cannot be measured."""
     found, missing = [], []
     for run in runs:
         try:
@@ -31,17 +31,14 @@ def measure_each(runs: Iterable[Run], measure: Callable[[Run], Measured]) -> tup
 
 
 def with_noise(images: UInt8[Tensor, "n channels height width"], noise: float) -> Iterable[Tensor]:
-    """Batches of test images in [0, 1], under the protocol's test-time noise: the same draw for every model."""
+    """Yield batches of test images in [0, 1] with the protocol's noise, the same draw for every model."""
     generator = torch.Generator(images.device).manual_seed(SPLIT_SEED)
     for batch in images.split(EVALUATION_BATCH):
         yield add_noise(to_unit(batch), noise, generator)
 
 
 def pick_device() -> torch.device:
-    """A CUDA device where there is one, the current one if there are several, else the processor.
-
-    On a GPU, float32 is float32: TF32 would round what is evaluated to 10 bits.
-    """
+    """Pick the current CUDA device, else the CPU; TF32 is off, because it would round results to 10 bits."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -50,15 +47,7 @@ def pick_device() -> torch.device:
 
 
 def load_network(run: Run, shape: tuple[int, ...]) -> nn.Module:
-    """A run's trained network, in evaluation mode on the processor.
-
-    Args:
-        run: a finished run.
-        shape: of an image, (channels, height, width).
-
-    Raises:
-        HdgeError: an archived run, which has no weights.
-    """
+    """Load a run's network for images of a shape (channels, height, width), in evaluation mode on the CPU."""
     if not (run.folder.path / "weights.safetensors").exists():
         raise HdgeError(f"{run.folder.path} has no weights; train the run to have them.")
     record = run.folder.record()
@@ -71,7 +60,7 @@ def load_network(run: Run, shape: tuple[int, ...]) -> nn.Module:
 def evaluate(
     model: nn.Module, images: UInt8[Tensor, "n channels height width"], noise: float
 ) -> Float[Tensor, "n classes"]:
-    """Logits of test images in float32, under the protocol's test-time noise, the same draw for every model."""
+    """Compute logits of test images in float32, with the noise of :func:`with_noise`."""
     model.eval()
     return torch.cat([model(batch) for batch in with_noise(images, noise)]).float().cpu()
 
@@ -83,10 +72,10 @@ def gradient_norms(
 
     .. math:: \left\| \frac{\partial \log q(x)}{\partial x} \right\|_2
 
-    A mode that is narrow holds little mass however high it is; where the density is flat, much of it lies.
+    A narrow mode holds little mass however high it is; a region of flat density holds much.
 
     Returns:
-        Nats per unit of pixels in [0, 1], shape (N,), under the same draw of noise as :func:`evaluate`.
+        Nats per unit of pixels in [0, 1], shape (N,), with the same draw of noise as in :func:`evaluate`.
 
     Source: Grathwohl et al. 2019, section 5.3.
     """

@@ -1,6 +1,6 @@
-"""Two post-hoc detectors of a library on trained networks, for perspective: ODIN and Mahalanobis.
+"""Two post-hoc out-of-distribution detectors of a library on trained networks: ODIN and Mahalanobis.
 
-Neither is the paper's. Both start from a plain classifier and are fitted, if at all, on its training images alone.
+The paper has neither. Both start from a plain classifier and are fitted, if at all, on its training images alone.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,13 @@ from hdge.data.splits import load_evaluation_set, load_splits
 from hdge.measure.network import load_network, measure_each, pick_device, with_noise
 from hdge.study.runs import Run
 
-# The detectors' own defaults: nothing is tuned on out-of-distribution images.
+# The detectors keep their defaults: nothing is tuned on out-of-distribution images.
 DETECTORS = ("ODIN", "Mahalanobis")
 PROTOCOL: dict[str, Any] = {"odin_temperature": 1000.0, "odin_step": 0.0014, "mahalanobis": "last features"}
 
 
 def posthoc_scores(run: Run, data_root: Path) -> dict[str, Tensor]:
-    """Scores of both detectors on every set of a run, "<detector>/<set>", shape (N,), higher for in-distribution.
-
-    Raises:
-        HdgeError: an archived run that was never measured.
-    """
+    """Read or compute both detectors' scores of every set, "<detector>/<set>" (N,), higher for in-distribution."""
 
     def measure() -> dict[str, Tensor]:
         splits = load_splits(run.config.dataset, data_root)
@@ -34,7 +30,7 @@ def posthoc_scores(run: Run, data_root: Path) -> dict[str, Tensor]:
         sets |= {name: load_evaluation_set(name, data_root, splits.test) for name in run.config.evaluation_sets}
         return _measure(model, splits.train, sets, run.config.noise)
 
-    scores = run.folder.measured("posthoc", PROTOCOL, measure)  # in the alphabet's order, as files keep names
+    scores = run.folder.measured("posthoc", PROTOCOL, measure)  # in alphabetical order, because files sort names
     return {name: scores[name] for detector in DETECTORS for name in scores if name.startswith(detector)}
 
 
@@ -53,11 +49,11 @@ def _measure(model: Any, training: ImageSet, sets: dict[str, ImageSet], noise: f
 
 
 def _by_batch(images: ImageSet, noise: float, function: Any) -> Tensor:
-    """A function of batches of images, under the same draw of evaluation noise as the stored logits."""
+    """Apply a function to batches of images, with the draw of noise that the stored logits have."""
     pixels = images.images.to(pick_device())
     return torch.cat([function(batch).detach() for batch in with_noise(pixels, noise)]).float().cpu()
 
 
 def posthoc_runs(runs: Sequence[Run], data_root: Path) -> tuple[list[tuple[Run, dict[str, Tensor]]], list[str]]:
-    """Every run with its scores, and one sentence for each run without weights to measure."""
+    """Score every run, or give one sentence for a run without weights."""
     return measure_each(runs, lambda run: (run, posthoc_scores(run, data_root)))

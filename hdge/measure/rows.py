@@ -1,4 +1,4 @@
-"""All measurements of a row's runs, in one process: what the DAG makes before notebooks read it."""
+"""All measurements of a row's runs, which the DAG makes before notebooks read them."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,10 @@ from hdge.study.study import Study
 
 
 def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
-    """Measure what is not stored yet of some runs of a row, and of real images where one of the runs is the critic.
+    """Measure what some runs of a row do not store yet, and give one sentence for each thing that is left out.
 
-    Which runs are measured is decided on all finished runs of the row, whichever seeds are asked for.
-
-    Returns:
-        One sentence for each thing that cannot be measured.
-
-    Raises:
-        HdgeError: no such run, or one that has not ended, or data that cannot be had.
+    If one of the runs is the critic, it scores real images as well. All finished runs of the row decide which of them
+    are measured, whichever seeds are asked for.
     """
     refuse_unknown("method", row, study.profile.methods)
     for seed in seeds:
@@ -64,5 +59,5 @@ def _sample_and_score(study: Study, runs: Sequence[Run], asked: Sequence[Run]) -
 
 
 def _has_weights(folder: RunFolder) -> bool:
-    """Whether a run can be measured here; an archived one cannot."""
+    """Check whether a run can be measured here; an archived run cannot."""
     return (folder.path / "weights.safetensors").exists()

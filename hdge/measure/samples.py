@@ -1,7 +1,4 @@
-"""Samples of trained networks: by Langevin dynamics or, of a flow, directly.
-
-They are stored with their run, so that a figure is redrawn without weights, data or patience.
-"""
+"""Samples of trained networks, by Langevin dynamics or directly from a flow; their runs store them."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -22,26 +19,18 @@ from hdge.methods.sgld import log_density_of, sgld_step
 from hdge.study.runs import Run
 from hdge.study.settings import SamplingProtocol
 
-CHAIN_BATCH = 256  # chains stepped together: their activations fit a GPU at WRN-28-10, and a CPU's caches gain no more
+CHAIN_BATCH = 256  # chains stepped together: their activations fit a GPU at WRN-28-10, and more would not help a CPU
 
 
 def sample_run(run: Run, protocol: SamplingProtocol, data_root: Path) -> dict[str, Tensor]:
-    """Samples of one run, as stored or anew.
-
-    Args:
-        run: a finished run.
-        protocol: how.
-        data_root: for the test images, where the samples have to be drawn anew.
+    """Read or draw the samples of one run.
 
     Returns:
         samples, uint8 (N, channels, H, W), with their logits (N, C); images (M, channels, H, W), real ones from which
         chains started, and image_labels (M,). With classes: class_samples, class_labels and class_logits alike. With
         chains: steps (S,), and for chains from "noise" and from "data" <start>_log_q_x (S, N) in nats,
         <start>_distance (S, N), root mean square over pixels in [0, 1], and <start>_changed (S, N), whether
-        argmax f(x) is another than at the start.
-
-    Raises:
-        HdgeError: an archived run without such samples, which has no weights to draw them.
+        argmax f(x) has changed since the start.
     """
 
     def measure() -> dict[str, Tensor]:
@@ -61,7 +50,7 @@ def sample_run(run: Run, protocol: SamplingProtocol, data_root: Path) -> dict[st
 
 
 def first_of_each_class(test: ImageSet, count: int) -> tuple[UInt8[Tensor, "m c h w"], Int[Tensor, " m"]]:
-    """The first few test images of every class, in order of classes, and their labels."""
+    """Return the first few test images of every class, in order of classes, and their labels."""
     places = [(test.labels == label).nonzero().flatten()[:count] for label in range(len(test.classes))]
     return test.images[torch.cat(places)], test.labels[torch.cat(places)]
 
@@ -73,7 +62,7 @@ def sample_chains(
     protocol: SamplingProtocol,
     name: str,
 ) -> dict[str, Tensor]:
-    """Chains of log q(x) from noise and from images, and of log q(x|y) from noise; see :func:`sample_run`."""
+    """Run chains of log q(x) from noise and images, and of log q(x|y) from noise; see :func:`sample_run`."""
     generator = torch.Generator(images.device).manual_seed(protocol.seed)
 
     def noise(count: int) -> Tensor:
@@ -110,19 +99,10 @@ def run_chains(
     generator: torch.Generator,
     bar: tqdm,
 ) -> tuple[Float[Tensor, "n channels height width"], Float[Tensor, "s n"], Float[Tensor, "s n"], Bool[Tensor, "s n"]]:
-    """Chains of log q(x), or with labels of log q(x|y), whose gradient needs no normaliser: it is that of f(x)[y].
+    """Run chains of log q(x) or, with labels, of log q(x|y), whose gradient is that of f(x)[y].
 
-    Args:
-        model: from images in [0, 1] to logits.
-        start: of the chains, pixels in [-1, 1].
-        labels: the chains' classes, or none.
-        protocol: steps and their size.
-        generator: of the noise.
-        bar: told of every step of every chain.
-
-    Returns:
-        The chains' ends, and at every recorded step log q(x) up to a constant in nats, the distance from the start and
-        whether argmax f(x) is another than there.
+    Pixels are in [-1, 1]. The result holds the chains' ends. At every recorded step it has log q(x) up to a constant in
+    nats, the distance from the start, and whether argmax f(x) has changed.
     """
     ends, traces = [], []
     for places in torch.arange(len(start), device=start.device).split(CHAIN_BATCH):
@@ -144,7 +124,7 @@ def run_chains(
 def look(
     model: nn.Module, samples: Float[Tensor, "n channels height width"], start: Float[Tensor, "n channels height width"]
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Int[Tensor, " n"]]:
-    """log q(x) up to a constant, distance from the start in pixels in [0, 1], and argmax f(x)."""
+    """Return log q(x) up to a constant, distance from the start in pixels in [0, 1], and argmax f(x)."""
     logits = model((samples + 1) / 2).float()
     distance = ((samples - start) / 2).square().flatten(1).mean(dim=1).sqrt()
     return log_q_x(logits), distance, prediction(logits)
@@ -152,7 +132,7 @@ def look(
 
 @torch.no_grad()
 def sample_flow(model: Glow, labels: Int[Tensor, " l"], protocol: SamplingProtocol) -> dict[str, Tensor]:
-    """A flow's own samples: of equally many classes, and of every class; see :func:`sample_run`."""
+    """Draw samples of a flow with all classes equally often, and a few of every class; see :func:`sample_run`."""
 
     def draw(own: Tensor) -> Tensor:
         centred, _ = model.flow.sample(len(own), own)
@@ -170,11 +150,11 @@ def sample_flow(model: Glow, labels: Int[Tensor, " l"], protocol: SamplingProtoc
 
 
 def to_bytes(images: Float[Tensor, "n channels height width"]) -> UInt8[Tensor, "n channels height width"]:
-    """Pixels in [0, 1], clipped to it, as whole values up to 255; what is not a number becomes black."""
+    """Convert pixels in [0, 1] to whole values up to 255; pixels outside are clipped, and NaN becomes black."""
     return (255 * images.nan_to_num(0.0, 1.0, 0.0).clamp(0, 1)).round().to(torch.uint8)
 
 
 @torch.no_grad()
 def logits_of(model: nn.Module, images: UInt8[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
-    """f(x) of images as they are shown, without the test-time noise: samples bring their own."""
+    """Compute f(x) of images as they are shown, without test-time noise, because samples carry noise already."""
     return torch.cat([model(to_unit(batch)).float() for batch in images.split(EVALUATION_BATCH)])

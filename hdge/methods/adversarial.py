@@ -1,4 +1,4 @@
-"""Projected gradient descent, by foolbox, and the training that meets it at every step."""
+"""Projected gradient descent, by foolbox, and adversarial training against it."""
 
 import warnings
 
@@ -22,9 +22,9 @@ def pgd(
 
     .. math:: x \leftarrow \Pi\big(x + \tfrac{2.5 r}{T} \, n(\partial \, {-\log q(y|x)} / \partial x)\big)
 
-    with the gradient's sign or its direction as n and the projection onto the ball of radius r around the image and
-    onto [0, 1]; T steps from a random point of the ball, drawn from PyTorch's own generator. With this step the ball
-    can be crossed and come back over.
+    where n gives the gradient's sign (linf) or its direction (l2). Pi projects onto the ball of radius r around the
+    image and onto [0, 1]. The T steps begin at a random point of the ball, drawn from PyTorch's own generator. Their
+    lengths add up to 2.5 r, enough to cross the ball and turn back.
 
     Args:
         model: images in [0, 1] to logits, in evaluation mode and without parameter gradients.
@@ -37,7 +37,7 @@ def pgd(
     Source: Madry et al. 2017.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a SciPy namespace, in an attack not used here
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a SciPy namespace, in an attack that is not used here
         import foolbox
 
     name = {"l2": "L2", "linf": "Linf"}[norm]

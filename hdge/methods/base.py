@@ -1,8 +1,8 @@
-"""What the training loop needs of a method, and the simplest of them.
+"""The interface between the training loop and a method, and the simplest method, cross-entropy.
 
-A method turns a batch into a loss and keeps whatever it needs between steps in parameters and buffers of its own, so
-that its ``state_dict`` belongs to the state of a run. It asks for a view of the batch, freshly augmented, as often as
-it needs one.
+A method turns a batch into a loss. It keeps what it needs between steps in parameters and buffers, so that its
+``state_dict`` belongs to the state of a run. It asks for a freshly augmented view of the batch as often as it needs
+one.
 """
 
 import math
@@ -19,7 +19,7 @@ View = Callable[[], Tensor]
 
 
 class Step(NamedTuple):
-    """One batch: the loss to minimise, the logits it came from, and the terms worth recording."""
+    """The result of a method on one batch: the loss to minimise, its logits, and the terms to record."""
 
     loss: Tensor
     logits: Tensor
@@ -27,17 +27,17 @@ class Step(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A part of training with an optimiser and a schedule of its own."""
+    """A part of training with its own optimiser and schedule."""
 
     name: str
     epochs: int
     learning_rate: float
     classifies: bool = True  # whether the logits mean anything yet
-    augmentation: str = ""  # another than the config's
+    augmentation: str = ""  # replaces the config's, if given
 
 
 class Method(nn.Module):
-    """What the training loop needs of a method; most have one stage and keep nothing."""
+    """A method as the training loop sees it; most methods have one stage and keep nothing."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
@@ -45,30 +45,30 @@ class Method(nn.Module):
         self.stages: tuple[Stage, ...] = (Stage("train", config.epochs, config.learning_rate),)
 
     def begin(self, stage: int, model: nn.Module) -> None:
-        """Make ready for a stage: say which parameters it trains."""
+        """Set which parameters a stage trains."""
 
     def forward(self, model: nn.Module, view: View, labels: Tensor) -> Step:
-        """The loss of one batch."""
+        """Compute the loss of one batch."""
         raise NotImplementedError
 
     def after_step(self, logits: Tensor) -> None:
-        """What is kept of a batch once its step is done."""
+        """Store a finished batch's logits where the method needs them."""
 
     def reseed(self, restart: int) -> None:
-        """Other random numbers for a method's sampler, the same whenever a run diverges for the same time."""
+        """Reseed the sampler, if there is one; the seed depends only on how often the run has diverged."""
 
     def passes(self, images: int) -> tuple[int, int]:
-        """Images through the network, forward and backward, of a step on so many."""
+        """Count the images that a step on so many passes through the network, forward and backward."""
         return images, images
 
     def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
-        """A recorded term, and its value for logits that do not depend on the image: a run must end below it."""
+        """Name a recorded term, and give its value for logits that ignore the image; a run must end below it."""
         return "loss", math.log(classes)
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode and without parameter gradients, for whoever asks for its input's alone."""
+    """Put the model in evaluation mode without parameter gradients, for gradients of its input alone."""
     wanted = [parameter.requires_grad for parameter in model.parameters()]
     model.requires_grad_(False)
     try:
@@ -81,7 +81,7 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode."""
+    """Put the model in evaluation mode for as long as the block lasts."""
     training = model.training
     model.eval()
     try:

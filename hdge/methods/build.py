@@ -14,7 +14,7 @@ from hdge.study.roster import METHODS
 
 
 def build_network(config: TrainConfig, num_classes: int, shape: tuple[int, ...]) -> nn.Module:
-    """The network that a config trains, from images of a shape (channels, height, width) to logits."""
+    """Build the network of a config, from images of a shape (channels, height, width) to logits."""
     logits = 1 if METHODS[config.method].logits == "one" else num_classes
     if METHODS[config.method].module == "flows":
         from hdge.methods.flows import Glow
@@ -41,7 +41,7 @@ def build_method(
     training_images: int,
     group: dist.ProcessGroup | None = None,
 ) -> Method:
-    """The method that a config names, for a network and the shape and number of its training images."""
+    """Build the method of a config, for a network and the shape and number of its training images."""
     match config.method:
         case "cross_entropy" | "cross_entropy_bn":
             return CrossEntropy(config)

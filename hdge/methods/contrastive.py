@@ -1,7 +1,7 @@
 """Methods that contrast two views of each image: supervised contrastive learning, SimCLR and JointLoss.
 
-Each is two stages of one run: the first trains features through a projection head that is then thrown away, the second
-a linear head on frozen features, or everything at once. The losses are pytorch-metric-learning's.
+Each method has two stages. The first trains features through a projection head. The second trains a linear head on
+frozen features or, in JointLoss, everything. The losses are pytorch-metric-learning's.
 """
 
 import math
@@ -55,7 +55,7 @@ def simclr_loss(projections: Float[Tensor, "two_views features"], temperature: f
 
 
 class TwoViews(Method):
-    """What the methods of two views share: a projection head on the network's features, and a first stage on them."""
+    """The shared part of these methods: a projection head on the features, and a first stage that trains both."""
 
     def __init__(self, config: TrainConfig, model: nn.Module, second: str, augmentation: str = "") -> None:
         super().__init__(config)
@@ -70,7 +70,7 @@ class TwoViews(Method):
         )
 
     def projected(self, model: Any, view: View) -> tuple[Tensor, Tensor]:
-        """Features of two views in one pass, and their projections."""
+        """Compute features of two views in one pass, and their projections."""
         features = model.features(torch.cat([view(), view()])).float()
         return features, self.projection(features)
 
@@ -84,7 +84,7 @@ class TwoViews(Method):
 
 
 class ContrastivePretraining(TwoViews):
-    """Features by a contrastive loss, of labels (supcon) or of images alone (SimCLR), then a linear head on them.
+    """Features by a contrastive loss, with labels (supcon) or from images alone (SimCLR), then a linear head on them.
 
     The head sees plain augmentation and frozen features, as in the released code of SupContrast and SimCLR.
 
@@ -116,7 +116,7 @@ class ContrastivePretraining(TwoViews):
 
 
 class JointLoss(TwoViews):
-    """SimCLR on images alone, then cross-entropy with smoothed labels and SimCLR together, all parameters throughout.
+    """SimCLR on images alone, then SimCLR and cross-entropy with smoothed labels together; all parameters are trained.
 
     Source: Winkens et al. 2020.
     """
@@ -140,5 +140,5 @@ class JointLoss(TwoViews):
         return Step(loss + contrastive, logits[: len(labels)], terms)
 
     def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
-        """log C of the labels, smoothed or not, and log(2 B - 1) of the contrast."""
+        """Add log C of the labels, smoothed or not, and log(2 B - 1) of the contrastive loss."""
         return "loss", math.log(classes) + math.log(2 * images - 1)

@@ -18,7 +18,7 @@ from hdge.study.streams import stream_seed
 
 
 class Sampler(nn.Module):
-    """Chains on the density that a network defines, by the settings of a config; every rank runs an equal share."""
+    """Chains on the density that a network defines; every rank runs an equal share."""
 
     def __init__(
         self, config: TrainConfig, num_classes: int, shape: tuple[int, ...], group: dist.ProcessGroup | None
@@ -36,11 +36,11 @@ class Sampler(nn.Module):
         )  # fmt: skip
 
     def reseed(self, restart: int) -> None:
-        """Other chains from here on, the same whenever the same run diverges for the same time."""
+        """Reseed the chains by the run's seed and how often the run has diverged."""
         self.chains.reseed(stream_seed(self.config.seed, "chains", self.rank, restart))
 
     def draw(self, model: nn.Module) -> tuple[Tensor, Tensor | None]:
-        """Samples as images, pixels in [0, 1] and somewhat beyond, and their classes if they have any."""
+        """Draw samples as images, pixels in [0, 1] and somewhat beyond, and their classes if they have any."""
         count, device = self.count, self.chains.buffer.device
         labels = None
         if self.conditional:
@@ -52,7 +52,7 @@ class Sampler(nn.Module):
         return (samples + 1) / 2, labels
 
     def beside(self, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Logits of images and of new samples, in one pass for both, and the samples' classes if they have any."""
+        """Compute logits of images and new samples in one pass; return the samples' classes as well, if any."""
         samples, labels = self.draw(model)
         both = model(torch.cat([images, samples])).float()
         logits, drawn = both.split_with_sizes([len(images), len(samples)])
@@ -70,7 +70,7 @@ class Sampling(Method):
         self.sampler.reseed(restart)
 
     def passes(self, images: int) -> tuple[int, int]:
-        """A chain's step is one pass of each kind, and its end goes beside the images."""
+        """Count one pass of each kind for every step of a chain, and one for its end beside the images."""
         total = images + self.sampler.count * (1 + self.config.sgld.steps)
         return total, total
 
@@ -98,7 +98,7 @@ class Jem(Sampling):
         return Step(2 * terms.weighed(self.config.hybrid.alpha) - gap, logits, recorded)
 
     def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
-        """Of log q(y|x) alone: the gap of log q(x) has no lower end to be measured against."""
+        """Use log q(y|x) alone, because the gap of log q(x) has no lower bound to be compared with."""
         return "discriminative", math.log(classes)
 
     def after_step(self, logits: Tensor) -> None:
@@ -112,7 +112,7 @@ class Igebm(Sampling):
     .. math:: \frac1N \sum E(x^+) - E(x^-) + \lambda (E(x^+)^2 + E(x^-)^2)
 
     E(x) = -f(x) with a single logit, or E(x, y) = -f(x)[y] with chains of every class. The network carries spectral
-    normalisation, and is not told to classify: in the conditional form argmax f(x) predicts all the same.
+    normalisation. It is not trained to classify, but in the conditional form argmax f(x) predicts all the same.
 
     Source: Du & Mordatch 2019.
     """
@@ -128,5 +128,5 @@ class Igebm(Sampling):
         return Step(self.config.sgld.energy_weight * size - gap, logits, {"energy_gap": gap, "squared_energy": size})
 
     def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
-        """None: chains that run ahead of the images are part of learning, and the gap's bound watches them."""
+        """Set no bound: chains that run ahead of the images are part of learning, and energy_gap bounds them."""
         return "loss", math.inf

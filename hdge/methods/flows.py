@@ -62,7 +62,7 @@ class Glow(nn.Module):
         # From [0, 1] to [-1/2, 1/2], in which a pixel's bin is 1/256 wide.
         centred = ((LEVELS - 1) * images + 0.5 + spread) / LEVELS - 0.5
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the library's own remarks
+            warnings.simplefilter("ignore")  # the library's own warnings
             latents, log_det = self.flow.inverse_and_log_det(centred)
         log_det = log_det - self.pixels * math.log(LEVELS)
         per_class = []
@@ -99,5 +99,5 @@ class Likelihood(Method):
         return Step(-own.mean() / images[0].numel(), logits, {"bits_per_dimension": bits})
 
     def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
-        """The uniform density over a pixel's values, in nats a pixel."""
+        """Take the uniform density over a pixel's values, in nats a pixel."""
         return "loss", math.log(LEVELS)

@@ -37,12 +37,12 @@ class Hdge(Method):
         return Step(terms.weighed(self.config.hybrid.alpha), logits, {**terms._asdict(), **recorded})
 
     def terms(self, logits: Tensor, labels: Tensor) -> tuple[HybridTerms, dict[str, Tensor]]:
-        """Both terms, and how hard the generative one still pulls at an image's logit of its class."""
+        """Compute both terms, and how hard the generative term still pulls at an image's logit of its class."""
         terms, margins = terms_and_margins(logits, labels, self.queue)
         return terms, {"true_logit_weight": torch.sigmoid(-margins.detach()).mean()}
 
     def _as_released(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The generative term where the study asks what the released code's departures from Algorithm 1 do."""
+        """Compute the generative term with the released code's departures from Algorithm 1."""
         variant: Variant = "released_code" if self.config.queue.energy == "masked" else "figure"
         past, hybrid = self.queue.filled(), self.config.hybrid
         return published_nll(logits, labels, past, hybrid.temperature, hybrid.normalize, variant)
@@ -51,12 +51,12 @@ class Hdge(Method):
         return (self.config.queue.forward_passes * images,) * 2
 
     def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
-        """All scores alike: log C of log q(y|x), and log(K + 1) of log q(x|y)."""
+        """For equal scores, weigh log C of -log q(y|x) and log(K + 1) of -log q(x|y)."""
         terms = HybridTerms(torch.tensor(classes).log(), torch.tensor(self.queue.size + 1).log())
         return "loss", float(terms.weighed(self.config.hybrid.alpha))
 
     def after_step(self, logits: Tensor) -> None:
-        """The batch joins the negatives only after the step, as in Algorithm 1."""
+        """Add the batch to the negatives only after the step, as in Algorithm 1."""
         self.queue.enqueue(logits.detach())
 
 
@@ -74,6 +74,6 @@ class HdgeBatch(Method):
         return Step(terms.weighed(hybrid.alpha), logits, terms._asdict())
 
     def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
-        """All scores alike: log C of log q(y|x), and log B of log q(x|y)."""
+        """For equal scores, weigh log C of -log q(y|x) and log B of -log q(x|y)."""
         terms = HybridTerms(torch.tensor(classes).log(), torch.tensor(images).log())
         return "loss", float(terms.weighed(self.config.hybrid.alpha))

@@ -103,10 +103,11 @@ class WideResNet(nn.Module):
 
 
 def _start_from_shortcuts(module: nn.Module) -> None:
-    """He's rule for every convolution, zero for the last of each block.
+    """Initialise every convolution by He's rule, and the last one of each block with zero.
 
-    The head keeps the library's start. A head at zero gives f = 0, where f / |f| has no gradient that an optimiser can
-    use: a contrastive term's would be as large as its floor allows, and Adam's second moment would keep it.
+    The head keeps PyTorch's initialisation. A head at zero would give f = 0, where an optimiser cannot use the gradient
+    of f / |f|. The contrastive term's gradient would be as large as its floor allows, and Adam's second moment would
+    keep it.
     """
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, a=LEAK)

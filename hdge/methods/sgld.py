@@ -16,7 +16,7 @@ LogDensity = Callable[[Tensor], Tensor]
 
 
 def log_density_of(model: nn.Module, labels: Int[Tensor, " n"] | None) -> LogDensity:
-    """log q(x), or log q(x|y) of given labels, up to a constant, of samples with pixels in [-1, 1]."""
+    """Define log q(x), or log q(x|y) of given labels, up to a constant, for samples with pixels in [-1, 1]."""
 
     def log_density(samples: Tensor) -> Tensor:
         logits = model((samples + 1) / 2).float()
@@ -36,8 +36,8 @@ def sgld_step(
 
     .. math:: x' = x + \eta \, \frac{\partial \log q(x)}{\partial x} + \sigma \xi, \qquad \xi \sim N(0, 1)
 
-    Langevin dynamics proper ties the two together as sigma = sqrt(2 eta); like JEM and IGEBM, this sampler does not,
-    and with sigma below that it samples a sharpened density.
+    Langevin dynamics proper has sigma = sqrt(2 eta). Like JEM and IGEBM, this sampler chooses sigma freely; a smaller
+    sigma samples a sharpened density.
 
     Args:
         samples: x, shape (N, ...).
@@ -59,19 +59,11 @@ def sgld_step(
 
 
 class Chains(nn.Module):
-    """Persistent chains: a replay buffer, and a generator of their own, both part of a run's state.
+    """Persistent chains: a replay buffer and a generator, which are both part of a run's state.
 
-    Args:
-        shape: of one sample, (channels, height, width).
-        size: chains in the buffer (10,000 in JEM); started uniform in [-1, 1].
-        restart: probability that a drawn chain starts afresh, in [0, 1] (0.05 in JEM).
-        step_size: see :func:`sgld_step`.
-        noise: see :func:`sgld_step`.
-        seed: of the chains' generator.
-        num_classes: C, to keep an equal part of the buffer for every class; 1 for chains of log q(x).
-
-    Raises:
-        ValueError: a buffer without room for a chain a class.
+    The buffer holds ``size`` chains (10,000 in JEM), which start uniform in [-1, 1]. A drawn chain starts afresh with
+    probability ``restart`` (0.05 in JEM). Every class has an equal part of the buffer; ``num_classes`` is 1 for log
+    q(x).
     """
 
     buffer: Tensor
@@ -116,17 +108,7 @@ class Chains(nn.Module):
     def sample(
         self, log_density: LogDensity, count: int, steps: int, labels: Int[Tensor, " count"] | None = None
     ) -> Float[Tensor, "count *shape"]:
-        """Take chains from the buffer, go on with them, and put them back.
-
-        Args:
-            log_density: as in :func:`sgld_step`.
-            count: how many chains.
-            steps: how many steps each takes.
-            labels: the class of every chain, shape (count,), if chains are kept by class.
-
-        Returns:
-            The chains' ends in [-1, 1] and somewhat beyond, shape (count, ...), without gradient.
-        """
+        """Take chains from the buffer (by class if labels are given), run them, and put their ends back."""
         device = self.buffer.device
         places = torch.randint(self.per_class, (count,), generator=self.generator, device=device)
         if labels is not None:

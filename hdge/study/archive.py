@@ -1,8 +1,8 @@
-"""The archive: what a profile's notebooks need of its runs, small enough for the repository.
+"""The archive: small copies of finished runs, from which the repository's notebooks can draw.
 
-``python -m hdge.study.archive cifar10-reduced`` copies a profile's finished runs from
-``papermill_runs/<profile>/runs`` to ``papermill_runs/<profile>/archive``, without weights and with logits in half
-precision (11 bits). The DAG takes an archived run for the run itself if the profile asks for the same settings.
+``python -m hdge.study.archive cifar10-reduced`` copies runs from ``papermill_runs/<profile>/runs`` to
+``papermill_runs/<profile>/archive``. The copies have no weights, and their logits are float16. If a profile asks for an
+archived run's settings, the DAG uses the archived run.
 """
 
 import sys
@@ -19,7 +19,6 @@ WITH_TRAINING_IMAGES = ("hdge",)  # notebook 07 draws queues from the logits of 
 
 
 def archive(run: Run, profile: str) -> RunFolder:
-    """Copy one run."""
     archived = RunFolder(archived_folder(profile, run.row, run.seed))
     record = run.folder.record()
     files = {
@@ -50,7 +49,7 @@ def archive(run: Run, profile: str) -> RunFolder:
 
 
 def shown_samples(path: Path) -> bytes:
-    """A file of samples without those that are only scored; all of them, where none is of a class and so shown."""
+    """Drop what no picture shows: if the file has class samples, its other samples and their logits."""
     with safetensors.safe_open(path, "pt") as file:
         names = set(file.keys())
         left_out = {"samples", "logits"} if "class_samples" in names else set()
@@ -59,7 +58,7 @@ def shown_samples(path: Path) -> bytes:
 
 
 def main(names: list[str]) -> int:
-    """Archive every finished run of the profiles named."""
+    """Archive every finished run of the named profiles."""
     try:
         for name in names:
             runs, missing = Study(name).runs(archived=False)

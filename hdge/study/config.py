@@ -1,7 +1,4 @@
-"""What a training run is: one frozen, validated dataclass that nests the settings of its method.
-
-Free of PyTorch, so that the command line and the DAG can read configs at once.
-"""
+"""Settings of a training run, free of PyTorch, so that the command line and the DAG read configs at once."""
 
 import json
 import math
@@ -32,7 +29,7 @@ BLOCKS: dict[str, type] = {
 
 
 def data_root(given: str = "") -> Path:
-    """Where data sets are found or downloaded: as given, else $HDGE_DATA, else data/ in the checkout."""
+    """Resolve the folder of the data sets: as given, else $HDGE_DATA, else data/ in the checkout."""
     return Path(given or os.environ.get("HDGE_DATA") or HOME / "data").resolve()
 
 
@@ -47,34 +44,34 @@ class TrainConfig:
         evaluation_sets: out-of-distribution sets, by name, whose logits are stored with the run.
         network: "wide_resnet", or "resnet50" with a stem for small images. Flows have a network of their own.
         depth: layers of the wide residual network, 6 n + 4.
-        width: its widening factor.
+        width: widening factor of the wide residual network.
         norm: "none" or "batch".
         dropout: probability inside each block.
-        initialization: "pytorch", the library's own as in JEM, or "zero_residual" for short schedules.
-        stem_stride: of the wide residual network's first convolution: 1, or 2 for a quarter of the arithmetic.
+        initialization: "pytorch" (PyTorch's defaults, as in JEM), or "zero_residual" for short schedules.
+        stem_stride: stride of the wide residual network's first convolution: 1, or 2 for a quarter of the arithmetic.
         optimizer: "adam" (second beta 0.999), "sgd" or "lars".
-        momentum: of SGD and LARS, and the first beta of Adam.
+        momentum: momentum of SGD and LARS, and the first beta of Adam.
         learning_rate: peak learning rate.
         weight_decay: L2 penalty.
-        clip: largest norm of a step's gradient, to which a larger one is scaled down; 0 for no bound.
+        clip: largest norm of a step's gradient; a larger gradient is scaled down to it. 0 is no bound.
         schedule: "steps" multiplies by decay at each milestone, "one_cycle" falls to zero along a cosine.
         warmup_steps: optimiser steps over which the rate rises linearly from zero.
         milestones: epochs at which "steps" decays.
         decay: factor of each such decay.
         epochs: passes over the training images.
-        batch_size: B, images a step; the last, shorter batch of an epoch is used as it is.
+        batch_size: B, images a step. The last batch of an epoch may be shorter.
         noise: standard deviation of Gaussian noise on inputs scaled to [-1, 1], in training and evaluation.
         crop_padding: pixels of reflected border from which training crops are taken.
         flip: mirror training images at random, unless mirroring changes what the data set's images show.
         augmentation: "jem" (crop, flip, noise), or "simclr" (resized crops, colours as well) for methods of two views.
-        precision: of training; "auto" takes bfloat16 where it is faster. Evaluation is in float32.
-        compile: whether PyTorch compiles the network to one graph; worth its minute in long runs on a GPU.
+        precision: precision of training; "auto" takes bfloat16 where it is faster. Evaluation is in float32.
+        compile: whether PyTorch compiles the network to one graph; it takes a minute, worth it in long runs on a GPU.
         hybrid: settings of HDGE's loss, for the methods that minimise it.
-        queue: of its queue of past logits.
-        sgld: of methods that sample in training.
-        views: of methods that contrast two views.
-        flow: of normalising flows.
-        attack: of adversarial training.
+        queue: settings of the queue of past logits.
+        sgld: settings of the sampler in training.
+        views: settings of the contrast of two views.
+        flow: settings of normalising flows.
+        attack: settings of adversarial training.
     """
 
     method: str = "hdge"
@@ -131,7 +128,7 @@ class TrainConfig:
         self._suit_the_method()
 
     def _suit_the_method(self) -> None:
-        """What a method's name promises must be what is trained."""
+        """Refuse settings that contradict the method."""
         entry = METHODS[self.method]
         if entry.conditional_only:
             alpha = self.hybrid.alpha
@@ -150,18 +147,18 @@ class TrainConfig:
         require(name, getattr(self, name), holds, bound)
 
     def to_json(self) -> str:
-        """The same text for the same run, whichever way it was given; settings of other methods are left out."""
+        """Write the settings as JSON, without the groups of other methods; equal configs give equal text."""
         own = METHODS[self.method].blocks
         values = {name: value for name, value in asdict(self).items() if name not in BLOCKS or name in own}
         return json.dumps(values, indent=1)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "TrainConfig":
-        """The config that was written as JSON; a setting that is younger than the record has its default."""
+        """Read a config that was written as JSON; a setting that the record lacks has its default."""
         return cls(**{name: _frozen(BLOCKS[name], v) if name in BLOCKS else as_tuples(v) for name, v in values.items()})
 
     def is_recorded_as(self, values: Mapping[str, Any]) -> bool:
-        """Whether recorded values are this config's."""
+        """Check whether recorded values are equal to this config."""
         try:
             return TrainConfig.of(values) == self
         except (HdgeError, TypeError, AttributeError):
@@ -169,7 +166,7 @@ class TrainConfig:
 
 
 def as_tuples(value: Any) -> Any:
-    """A value as frozen dataclasses hold it: sequences, also nested ones, as tuples."""
+    """Convert sequences, also nested ones, to tuples, as frozen dataclasses hold them."""
     return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
@@ -178,18 +175,14 @@ def _frozen(kind: type, values: Mapping[str, Any]) -> Any:
 
 
 def train_parser(**options: Any) -> ArgumentParser:
-    """The one strict reader of configs: for keyword arguments, YAML and the command line alike."""
+    """Build the one strict reader of configs, for keyword arguments, YAML and the command line."""
     parser = ArgumentParser(exit_on_error=False, **options)
     parser.add_class_arguments(TrainConfig, sub_configs=False)
     return parser
 
 
 def parse_config(settings: Mapping[str, Any]) -> TrainConfig:
-    """A config from plain values, as a notebook or a YAML file gives them.
-
-    Raises:
-        HdgeError: an unknown name, a setting of another method, a value of the wrong type or out of range.
-    """
+    """Build a config from the plain values of a notebook or a YAML file, and refuse any that does not fit."""
     refuse_unknown_settings(settings, TrainConfig)
     method = settings.get("method", TrainConfig.method)
     refuse_unknown("method", method, METHODS)
@@ -201,7 +194,7 @@ def parse_config(settings: Mapping[str, Any]) -> TrainConfig:
 
 
 def refuse_unknown_settings(values: Any, kind: Any, block: str = "") -> None:
-    """Refuse a group of settings that is none, or that holds a name which its dataclass does not."""
+    """Refuse a group that is no mapping, or that holds a name which its dataclass does not."""
     known = [field.name for field in fields(kind)]
     if not isinstance(values, Mapping):
         raise HdgeError(f"{block} is {values!r}; it must be a group of {', '.join(known)}.")
@@ -213,7 +206,7 @@ def refuse_unknown_settings(values: Any, kind: Any, block: str = "") -> None:
 
 
 def parsed(parser: ArgumentParser, settings: Mapping[str, Any], kind: Any) -> Any:
-    """The namespace of plain values, each of the type that a dataclass gives its name."""
+    """Parse plain values, each to the type that the dataclass gives its name."""
     try:
         return parser.parse_object(dict(settings))
     except ArgumentError as error:
@@ -221,7 +214,7 @@ def parsed(parser: ArgumentParser, settings: Mapping[str, Any], kind: Any) -> An
 
 
 def config_from(namespace: Any) -> TrainConfig:
-    """The config in a parsed namespace, which may hold more than the config's own names."""
+    """Extract the config from a parsed namespace, which may hold other names as well."""
     values = {field.name: getattr(namespace, field.name) for field in fields(TrainConfig)}
     for name in BLOCKS:
         values[name] = vars(values[name])
@@ -229,7 +222,7 @@ def config_from(namespace: Any) -> TrainConfig:
 
 
 def _type_error(message: str, settings: Mapping[str, Any], kind: Any, block: str = "") -> str:
-    """One sentence for a value of the wrong type, from the parser's message, which names the setting."""
+    """Turn the parser's message, which names the setting, into one sentence."""
     for field in fields(kind):
         if field.name in BLOCKS and isinstance(settings.get(field.name), Mapping):
             nested = _type_error(message, settings[field.name], BLOCKS[field.name], f"{field.name}.")

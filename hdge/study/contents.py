@@ -9,12 +9,9 @@ Measured = Literal["", "samples", "attacks", "posthoc"]
 class Contents(NamedTuple):
     """What one notebook leaves in ``figures/<profile>/``.
 
-    Args:
-        needs: the runs it reads: none, those of the profile's methods, or those of its variants as well.
-        pictures: each a picture and the table it is drawn from.
-        of_variants: pictures that only a profile with variants has.
-        tables: tables without a picture; one without a name of its own has the notebook's.
-        measured: what it reads besides outputs; see :mod:`hdge.study.measurements`.
+    ``needs`` says which runs the notebook reads: none, the methods' runs, or the variants' runs as well. Each picture
+    has the table that it is drawn from. A profile without variants lacks ``of_variants``. The table "" takes the
+    notebook's name.
     """
 
     needs: Needs
@@ -41,17 +38,17 @@ VERDICT = "09_verdict"  # reads the tables of all others
 
 
 def notebooks(variants: bool) -> list[str]:
-    """The notebooks that have something to draw, with a profile's variants or without."""
+    """List the notebooks that have something to draw, with a profile's variants or without."""
     return [name for name, own in NOTEBOOKS.items() if own.pictures or variants]
 
 
 def pictures(notebook: str, variants: bool) -> list[str]:
-    """The full names of a notebook's pictures."""
+    """List the full names of a notebook's pictures."""
     own = NOTEBOOKS[notebook]
     return [f"{notebook}_{name}" for name in sorted(own.pictures + (own.of_variants if variants else ()))]
 
 
 def tables(notebook: str, variants: bool) -> list[str]:
-    """The full names of all tables of a notebook, those of its pictures included."""
+    """List the full names of a notebook's tables, which include its pictures' tables."""
     named = [f"{notebook}_{name}".rstrip("_") for name in NOTEBOOKS[notebook].tables]
     return pictures(notebook, variants) + named

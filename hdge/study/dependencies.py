@@ -1,4 +1,4 @@
-"""Which code a step of the study runs, and a fingerprint of it: so that an edit makes anew what it touches, no more."""
+"""Fingerprints of the code that a step of the study runs, so that an edit makes anew only what it touches."""
 
 import ast
 import hashlib
@@ -14,12 +14,7 @@ PACKAGE = HOME / "hdge"
 
 
 def imported_modules(source: Path, inside_functions: bool = True) -> list[Path]:
-    """Every file of this package that a notebook or module runs: its imports, theirs, and the module itself.
-
-    Args:
-        source: a notebook or a module.
-        inside_functions: whether imports inside functions count, which run only where the function is called.
-    """
+    """List every package file that a notebook or module imports, directly or not, and the module itself."""
     found = {source} if source.suffix == ".py" else set()
     pending = [source]
     while pending:
@@ -31,22 +26,19 @@ def imported_modules(source: Path, inside_functions: bool = True) -> list[Path]:
 
 
 def training_modules(method: str) -> list[Path]:
-    """What training a method executes: the loop, and the method's own file with what that imports.
-
-    A method's file is imported inside a function, so that the loop does not pull in the files of other methods.
-    """
+    """List the files that training a method executes, without other methods' files."""
     sources = [PACKAGE / "training" / "loop.py", PACKAGE / "methods" / f"{METHODS[method].module}.py"]
     return sorted({module for source in sources for module in imported_modules(source, inside_functions=False)})
 
 
 @cache
 def training_code(method: str) -> str:
-    """Fingerprint of what training a method executes, taken once: a process goes on with the code that it loaded."""
+    """Fingerprint what training a method executes, once: a process goes on with the code that it loaded."""
     return code_digest(training_modules(method))
 
 
 def code_digest(modules: Iterable[Path]) -> str:
-    """Fingerprint of what modules and notebooks do: of their syntax trees, without comments, docstrings and layout."""
+    """Fingerprint the syntax trees of modules and notebooks, without comments, docstrings and layout."""
     digest = hashlib.sha256()
     for module in modules:
         digest.update(module.name.encode())
@@ -65,9 +57,7 @@ def _without_docstrings(text: str) -> ast.AST:
 
 @cache
 def _direct_imports(source: Path, inside_functions: bool) -> list[Path]:
-    """Files named by ``import hdge.x``, ``from hdge.x import y`` and ``from hdge import x``; not the packages'
-    ``__init__`` files, which only pass names on.
-    """
+    """List the files that imports name, without the packages' ``__init__`` files, which only pass names on."""
     files = []
     for node in (node for text in _code(source) for node in _nodes(_parse(text), inside_functions)):
         names = []
@@ -83,7 +73,7 @@ def _direct_imports(source: Path, inside_functions: bool) -> list[Path]:
 
 
 def _nodes(tree: ast.AST, inside_functions: bool) -> Iterable[ast.AST]:
-    """The statements that may import; those under ``if TYPE_CHECKING`` never run."""
+    """Walk the statements that may import; statements under ``if TYPE_CHECKING`` never run."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
@@ -94,7 +84,7 @@ def _nodes(tree: ast.AST, inside_functions: bool) -> Iterable[ast.AST]:
 
 
 def _code(source: Path) -> list[str]:
-    """A module's text, or the code cells of a notebook."""
+    """Read a module's text, or a notebook's code cells."""
     if source.suffix == ".py":
         return [source.read_text()]
     cells = json.loads(source.read_text())["cells"]
@@ -102,7 +92,7 @@ def _code(source: Path) -> list[str]:
 
 
 def _parse(text: str) -> ast.AST:
-    """A cell with magics, or with an error, is no Python and imports nothing: running it will tell what it is."""
+    """Parse a cell; one with magics or an error counts as empty, because running it reports the error."""
     try:
         return ast.parse(text)
     except SyntaxError:

@@ -1,4 +1,4 @@
-"""What a user can mend, in one sentence."""
+"""Errors that a user can mend, each in one sentence."""
 
 import difflib
 from collections.abc import Collection
@@ -9,7 +9,7 @@ class HdgeError(ValueError):
 
 
 def refuse_unknown(kind: str, name: str, known: Collection[str]) -> None:
-    """Refuse a name that is not known, with the nearest that is."""
+    """Refuse an unknown name, and suggest the nearest known one."""
     if name in known:
         return
     near = difflib.get_close_matches(str(name), list(known), n=1)

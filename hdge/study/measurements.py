@@ -1,7 +1,4 @@
-"""What is measured of which runs: the one list that the DAG, `hdge measure` and the notebooks read.
-
-Free of PyTorch, as the DAG is.
-"""
+"""What is measured of which runs, free of PyTorch: the one list for the DAG, `hdge measure` and the notebooks."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,17 +11,12 @@ if TYPE_CHECKING:
     from hdge.study.profiles import Profile
     from hdge.study.runs import Run
 
-CRITIC = "cross_entropy"  # the row whose first run scores the samples of all
-SCORED = ("cross_entropy",)  # the rows on whose networks post-hoc detectors are tried
+CRITIC = "cross_entropy"  # the row whose first run scores all samples
+SCORED = ("cross_entropy",)  # the rows whose networks post-hoc detectors score
 
 
 class Kind(NamedTuple):
-    """One kind of measurement.
-
-    Args:
-        modules: the files of ``hdge/measure/`` that make it.
-        protocol: the part of a profile that says how; empty where the module says it all.
-    """
+    """A kind of measurement: its files in ``hdge/measure/``, and the profile's part with its protocol, if any."""
 
     modules: tuple[str, ...]
     protocol: str = ""
@@ -38,7 +30,7 @@ KINDS = {
 
 
 def seeds_of(kind: str, row: str) -> Seeds:
-    """On which seeds of a row a kind is measured; on none of a variant."""
+    """Choose the seeds of a row on which a kind is measured; variants are not measured."""
     if row not in METHODS:
         return "none"
     if kind == "samples":
@@ -49,7 +41,7 @@ def seeds_of(kind: str, row: str) -> Seeds:
 
 
 def chosen(runs: "Sequence[Run]", kind: str) -> "list[Run]":
-    """Those of some finished runs that a kind is measured on, in their order; the first seed is the lowest there."""
+    """Select the finished runs that a kind is measured on; the first seed is the lowest among them."""
     lowest: dict[str, int] = {}
     for run in runs:
         lowest[run.row] = min(run.seed, lowest.get(run.row, run.seed))
@@ -58,10 +50,7 @@ def chosen(runs: "Sequence[Run]", kind: str) -> "list[Run]":
 
 
 def determined_by(profile: "Profile", row: str) -> dict[str, Any]:
-    """What determines a row's measurements besides its weights: of each kind the seeds, the protocol and the code.
-
-    :meth:`hdge.study.runs.RunFolder.measured` decides file by file; this says when to ask it.
-    """
+    """Collect what determines a row's measurements besides its weights: seeds, protocol and code of each kind."""
     found = {}
     for kind, (modules, protocol) in KINDS.items():
         seeds = seeds_of(kind, row)

@@ -9,18 +9,8 @@ from hdge.study.errors import HdgeError, refuse_unknown
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
-    """Run a notebook with parameters and keep the executed copy, whether it succeeds or not.
-
-    Args:
-        notebook: the source, which is never written to.
-        output: where the executed copy goes.
-        parameters: values for names that its parameters cell has.
-
-    Raises:
-        HdgeError: a parameter that the notebook does not have (papermill itself would only warn), or a failed
-            cell; the message names notebook, cell, error and executed copy.
-    """
-    # jsonschema would compile a grammar of URIs for a second, which no notebook's validation asks for.
+    """Run a notebook with parameters that it must know, and keep the executed copy even if a cell fails."""
+    # jsonschema would spend a second on a grammar of URIs, which no notebook's validation uses.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -33,7 +23,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     try:
         papermill.execute_notebook(
             str(notebook), str(output), parameters, cwd=str(notebook.parent), log_output=True, progress_bar=False,
-            extra_arguments=["--IPKernelApp.log_level=50"],  # the kernel's own chatter is of no use to a reader
+            extra_arguments=["--IPKernelApp.log_level=50"],  # the kernel's log is of no use to a reader
         )  # fmt: skip
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {error.evalue}".splitlines()[0]
@@ -43,7 +33,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
 
 
 def _pass_on_progress(label: str) -> None:
-    """Show the progress bars that a notebook prints, a line each, under the notebook's name."""
+    """Print a notebook's progress bars, a line each, under the notebook's name."""
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

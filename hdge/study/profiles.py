@@ -1,7 +1,4 @@
-"""Profiles: files that name runs by the dozen, rows times seeds, with the settings they share.
-
-A row trains a method; a variant is a row that changes a method's settings. Free of PyTorch, like the configs.
-"""
+"""Profiles, free of PyTorch: files that name the runs of a study, rows times seeds, and their shared settings."""
 
 import functools
 import json
@@ -19,31 +16,31 @@ from hdge.study.errors import HdgeError, refuse_unknown, require
 from hdge.study.roster import METHODS
 from hdge.study.settings import AttackProtocol, SamplingProtocol
 
-NO_SETTINGS = ("seeds", "optional")  # what a row may say besides settings
+NO_SETTINGS = ("seeds", "optional")  # what a row may hold besides settings
 PROTOCOLS = {"samples": SamplingProtocol, "attacks": AttackProtocol}
 
 
 def archived_folder(profile: str, row: str, seed: int) -> Path:
-    """Where the repository archives a small copy of a run; see :mod:`hdge.study.archive`."""
+    """Locate the archived copy of a run; see :mod:`hdge.study.archive`."""
     return HOME / "papermill_runs" / profile / "archive" / f"{row}-seed{seed}"
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Rows times seeds, with the settings they share and those of their own.
+    """Rows times seeds, with shared settings and settings of single rows.
 
     Args:
         name: the file's name without its suffix.
-        scale: what every table and caption calls the scale of its numbers.
-        seeds: one run a row and seed.
+        scale: the scale of the numbers, as every table and caption calls it.
+        seeds: seeds of every row; one run a row and seed.
         settings: :class:`TrainConfig` values that all rows share; a group of settings reaches the methods that have it.
-        methods: for each method, the values that are its own. Two of them are no settings: "seeds", for a method too
-            expensive for all, and "optional", for one that is trained only when asked for by name.
-        variants: rows of another name that change some settings of a method's row, which they name by "method":
-            notebooks 07 to 09 compare them with it. They are trained with the methods.
+        methods: for each method, the values that differ. "seeds" replaces the profile's. If "optional" is true, the
+            method is trained only when asked for by name.
+        variants: rows of another name; each names its method by "method" and changes some settings of the method's row.
+            They are trained with the methods, and notebooks 07 to 09 compare them.
         samples: how notebook 05 samples trained networks.
-        attacks: how notebook 06 attacks them.
-        seeds_per_job: how many seeds of a row one job trains, and then measures; 0 for all. A cluster spreads jobs.
+        attacks: how notebook 06 attacks trained networks.
+        seeds_per_job: how many seeds of a row one job trains and then measures; 0 for all. A cluster spreads jobs.
     """
 
     name: str
@@ -61,7 +58,7 @@ class Profile:
         require("seeds_per_job", per_job, isinstance(per_job, int) and per_job >= 0, "a whole number, 0 for all seeds")
 
     def config(self, row: str, seed: int, **overrides: Any) -> TrainConfig:
-        """The config of one run of a row; overrides win over the profile."""
+        """Build the config of one run of a row; overrides win over the profile."""
         refuse_unknown("method", row, self.methods | self.variants)
         own = self.variants.get(row, {})
         method = own.get("method", row)
@@ -76,12 +73,12 @@ class Profile:
         return replace(_parsed(json.dumps(settings)), seed=seed)
 
     def runs(self, variants: bool = False) -> list[tuple[str, int]]:
-        """Every (row, seed) of the profile's methods in its order, optional ones included, and of its variants."""
+        """List every (row, seed) of the methods, optional ones included, and of the variants if asked for."""
         rows = self.methods | (self.variants if variants else {})
         return [(row, seed) for row, own in rows.items() for seed in own.get("seeds", self.seeds)]
 
     def archived_record(self, row: str, seed: int) -> Path | None:
-        """The record of a run that the repository archives, if it is of the run that the profile now asks for."""
+        """Locate the record of an archived run, if the profile still asks for its settings."""
         path = archived_folder(self.name, row, seed) / "record.json"
         if not path.exists():
             return None
@@ -89,12 +86,7 @@ class Profile:
         return path if self.config(row, seed).is_recorded_as(recorded) else None
 
     def wanted(self, only: Sequence[str] = (), variants: bool = False) -> list[tuple[str, int]]:
-        """The runs that figures are to be drawn from: archived ones, and those of the rows asked for.
-
-        Args:
-            only: rows to train; empty for all that are not optional.
-            variants: whether variants are drawn from, too.
-        """
+        """List the runs that figures draw from: archived ones, and those of ``only``, else of all but optional rows."""
         rows = self.methods | self.variants
         for row in only:
             refuse_unknown("method", row, rows)
@@ -102,7 +94,7 @@ class Profile:
         return [(r, s) for r, s in self.runs(variants) if r in chosen or self.archived_record(r, s) is not None]
 
     def jobs(self, only: Sequence[str] = ()) -> list[tuple[str, tuple[int, ...]]]:
-        """The wanted runs that no archived one stands in for, as many seeds of a row together as one job takes."""
+        """Group the wanted runs that have no archived copy: at most ``seeds_per_job`` seeds of a row together."""
         own: dict[str, list[int]] = {}
         for row, seed in self.wanted(only, variants=True):
             if self.archived_record(row, seed) is None:
@@ -112,26 +104,19 @@ class Profile:
 
 
 def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """Values after more of them, setting by setting also within a group."""
+    """Override values; within a group, setting by setting."""
     groups = {n: {**values[n], **v} for n, v in more.items() if isinstance(v, dict) and isinstance(values.get(n), dict)}
     return {**values, **more, **groups}
 
 
 @functools.cache
 def _parsed(settings: str) -> TrainConfig:
-    """A row's settings, read once for all its seeds: strict reading takes 15 ms, and a study has many runs."""
+    """Read a row's settings once for all its seeds, because strict reading takes 15 ms."""
     return parse_config(json.loads(settings))
 
 
 def load_profile(name: str, folder: Path = HOME / "profiles") -> Profile:
-    """The profile ``profiles/<name>.yaml``, each of its runs checked.
-
-    A file that begins with "like" takes all that it does not say itself from the profile named there, setting by
-    setting.
-
-    Raises:
-        HdgeError: no such profile, or one whose values are refused.
-    """
+    """Read ``profiles/<name>.yaml``, over the profile that it is "like" if it says so, and check each of its runs."""
     values = _values(name, folder)
     needed, known = ("scale", "seeds", "settings", "methods"), [f.name for f in fields(Profile)][1:]
     if not isinstance(values, dict) or not set(needed) <= set(values) <= set(known):
@@ -157,7 +142,7 @@ def _protocol(part: str, values: Any) -> Any:
 
 
 def _values(name: str, folder: Path) -> Any:
-    """What a profile's file says, after what the file says that it is like."""
+    """Read a profile's file, merged into the profile that it is like."""
     refuse_unknown("profile", name, sorted(path.stem for path in folder.glob("*.yaml")))
     values = yaml.safe_load((folder / f"{name}.yaml").read_text())
     if not isinstance(values, dict) or "like" not in values:

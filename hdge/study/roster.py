@@ -1,4 +1,4 @@
-"""Every method of the study in one table: its name, its look, its settings, and what it can be asked for."""
+"""The methods of the study in one table: names, look, settings, and what is measured of each."""
 
 from typing import Literal, NamedTuple
 
@@ -6,19 +6,15 @@ Seeds = Literal["none", "first", "all"]
 
 
 class Entry(NamedTuple):
-    """One method.
+    """One method, with its label, colour and dashes in figures.
 
     Args:
-        label: its name in figures and tables.
-        colour: of its marks in every figure.
         module: the file of ``hdge/methods/`` that trains it.
         blocks: the groups of settings that it has; see :mod:`hdge.study.settings`.
-        logits: what its network gives: a logit for each of the "classes", or "one" that models images alone.
-        dashes: of its line where lines of one hue cross.
-        sampled: which seeds notebook 05 samples: all where the paper compares samples, else the first for its time.
-        attacked: which seeds notebook 06 attacks, likewise; "none" where logits tell no classes apart or where
-            gradients cost too much.
-        norm: the normalisation layers that its name promises, if it promises any.
+        logits: a logit for each of the "classes", or "one" that models images alone.
+        sampled: the seeds that notebook 05 samples: all where the paper compares samples, else the first to save time.
+        attacked: the seeds that notebook 06 attacks; "none" for one logit, or where gradients are too expensive.
+        norm: the normalisation layers that its name promises, if any.
         conditional_only: whether it is HDGE without log q(y|x).
         reported: its name in the paper's tables, if that differs.
     """
@@ -36,8 +32,8 @@ class Entry(NamedTuple):
     reported: str = ""
 
 
-# A colour is a hue of Okabe and Ito's palette, told apart by every kind of colour vision, for a family of methods, and
-# a shade of it for a method.
+# A family of methods has a hue of Okabe and Ito's palette, which every kind of colour vision tells apart. A method has
+# a shade of the hue.
 METHODS = {
     "cross_entropy": Entry(
         "cross-entropy", "#56B4E9", "base", sampled="first", attacked="all", reported="supervised"
@@ -85,10 +81,10 @@ METHODS = {
 
 
 def label(method: str) -> str:
-    """A method's label; another row of a table, such as a reference, is called by its own name."""
+    """Return a method's label; another row of a table, such as a reference, keeps its name."""
     return METHODS[method].label if method in METHODS else method
 
 
 def has_chains(method: str) -> bool:
-    """Whether training the method samples, and so may diverge."""
+    """Check whether training the method samples, and so may diverge."""
     return "sgld" in METHODS[method].blocks

@@ -1,4 +1,4 @@
-"""The run folder: what a training run leaves behind, and the only code that touches its files.
+"""The run folder: the files of a training run, and the only code that touches them.
 
 ::
 
@@ -7,14 +7,14 @@
         state.pt               full state of a run under way; gone when it has ended
         history.csv            one row an epoch
         weights.safetensors    the trained network
-        outputs/<set>.safetensors   logits (N, C) float32 and labels (N,) int64 of each evaluation set; of test
-                                    images the gradient norms (N,) of log q(x) as well
+        outputs/<set>.safetensors   logits (N, C) float32 and labels (N,) int64 of each evaluation set; for test
+                                    images also the gradient norms (N,) of log q(x)
         trajectory.safetensors      logits (epochs, N, C) float16 of the validation images after every epoch
         record.json            written last: config, code, data, cost, versions, and the SHA-256 of every file above
         measured/<name>.safetensors what was measured on the network since: samples, attacks, post-hoc scores
         trained.txt, measured/done.txt   stamps that the DAG writes and deletes at will; nothing else reads them
 
-Nothing here can run code when it is read: safetensors, JSON, CSV, and a state loaded with ``weights_only=True``.
+No file can run code when it is read: safetensors, JSON and CSV cannot, and the state is loaded with ``weights_only``.
 """
 
 import hashlib
@@ -44,16 +44,12 @@ TRAINED = "trained.txt"  # the DAG's stamp beside a record
 
 
 def project_root(root: str | Path) -> Path:
-    """The folder that holds papermill_runs/ and figures/: the one given, or this checkout if it is empty."""
+    """Resolve the folder that holds papermill_runs/ and figures/, by default the checkout."""
     return Path(root).resolve() if str(root) else HOME
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a reader, or a run that is killed, never sees half of it.
-
-    Raises:
-        HdgeError: the folder cannot be written to, or the disk is full; nothing is left behind.
-    """
+    """Write a file whole or not at all, even if the process is killed; a failed write leaves nothing behind."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,16 +69,12 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """The waist of the study: logits (N, C), float32, and labels (N,) of one run on one evaluation set.
-
-    With them, of test images, the steepness of log q(x): what logits alone do not tell.
-    """
+    """Logits (N, C) float32 and labels (N,) on one set; of test images also the gradient norms (N,) of log q(x)."""
 
     logits: Float[Tensor, "n classes"]
     labels: Int[Tensor, " n"]
@@ -97,11 +89,10 @@ class RunFolder:
 
     @classmethod
     def of(cls, profile: str, row: str, seed: int, root: str | Path = "") -> "RunFolder":
-        """The folder of a profile's run."""
         return cls(project_root(root) / "papermill_runs" / profile / "runs" / f"{row}-seed{seed}")
 
     def write_config(self, config: TrainConfig) -> None:
-        """The config of a run that begins; an earlier run in this folder is no longer a finished one."""
+        """Write the config of a run that begins, and delete the record of an earlier run."""
         atomic_write(self.path / "config.json", config.to_json().encode())
         for name in ("record.json", TRAINED):
             (self.path / name).unlink(missing_ok=True)
@@ -110,11 +101,11 @@ class RunFolder:
         atomic_write(self.path / "history.csv", history.to_csv(index=False).encode())
 
     def history(self) -> pd.DataFrame:
-        """One row an epoch: learning rate, losses, accuracies."""
+        """Read one row an epoch: learning rate, losses, accuracies."""
         return pd.read_csv(self.path / "history.csv")
 
     def write_weights(self, tensors: Mapping[str, Tensor], config: TrainConfig) -> None:
-        """Weights with the config in their one metadata entry (several entries would not be stored in order)."""
+        """Write weights with the config as one metadata entry, because several would not be stored in order."""
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"config": json.dumps(json.loads(config.to_json()), sort_keys=True)}
         atomic_write(self.path / "weights.safetensors", safetensors.torch.save(contiguous, metadata))
@@ -127,7 +118,7 @@ class RunFolder:
         atomic_write(self.path / "trajectory.safetensors", safetensors.torch.save(tensors))
 
     def trajectory(self) -> Float[Tensor, "epochs n classes"]:
-        """Logits of the validation images after every epoch; float16 in the file, float32 here."""
+        """Read the logits of the validation images after every epoch; float16 in the file, float32 here."""
         return safetensors.torch.load_file(self.path / "trajectory.safetensors")["logits"].float()
 
     def write_outputs(self, name: str, outputs: Outputs) -> None:
@@ -137,23 +128,19 @@ class RunFolder:
         atomic_write(self.path / "outputs" / f"{name}.safetensors", safetensors.torch.save(tensors))
 
     def outputs(self, name: str) -> Outputs:
-        """The stored logits and labels of an evaluation set.
-
-        Raises:
-            HdgeError: the set is not stored, or its file does not match the record.
-        """
+        """Read the outputs on an evaluation set, whose file must match the record."""
         path = self.path / "outputs" / f"{name}.safetensors"
         if not path.exists():
             raise HdgeError(f"{self.path} holds no outputs for {name!r}; add it to evaluation_sets and train again.")
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != self.record()["files"].get(f"outputs/{path.name}"):
             raise HdgeError(f"{path} does not match its record.json; delete the run folder and train again.")
-        tensors = safetensors.torch.load(content)  # in half precision where the run is an archived one
+        tensors = safetensors.torch.load(content)  # in half precision if the run is archived
         norms = tensors.get("gradient_norms")
         return Outputs(tensors["logits"].float(), tensors["labels"].long(), None if norms is None else norms.float())
 
     def weights_digest(self) -> str:
-        """Fingerprint of the trained weights; of an archived run, of those it had."""
+        """Return the fingerprint of the trained weights, which the record of an archived run keeps."""
         record = self.record()
         return record.get("weights") or record["files"].get("weights.safetensors", "")
 
@@ -167,20 +154,12 @@ class RunFolder:
         measure: Callable[[], Mapping[str, Tensor]],
         read: Iterable[Path] = (),
     ) -> dict[str, Tensor]:
-        """What was measured on the trained network by a protocol, from ``measured/<name>.safetensors`` or anew.
+        """Read ``measured/<name>.safetensors``, or call ``measure`` and store its tensors.
 
-        It is measured anew if the protocol or the weights are others than the file's. But for an archived run, it is
-        also measured anew if the code that measures has been edited since, in any module that it imports, or if a
-        file that it read has changed.
-
-        Args:
-            name: of the file.
-            protocol: everything that determines the outcome besides the weights: plain values.
-            measure: gives tensors by name.
-            read: files that the measurement reads besides the weights.
-
-        Raises:
-            HdgeError: an archived run, which has no weights, and no such measurement.
+        The protocol holds, as plain values, everything but the weights that determines the outcome. A file is up to
+        date if its protocol and weights are those asked for. Unless the run is archived, the measuring code, with all
+        that it imports, and the files in ``read`` must be the same as well. An archived run has no weights to measure
+        anew.
         """
         path, archived = self.measured_path(name), "archived" in self.record()
         asked = {"protocol": json.loads(json.dumps(dict(protocol))), "weights": self.weights_digest()}
@@ -205,16 +184,12 @@ class RunFolder:
         atomic_write(self.path / "state.pt", buffer.getvalue())
 
     def state(self) -> dict[str, Any] | None:
-        """The state of a run under way, if there is one."""
         if not (self.path / "state.pt").exists():
             return None
         return torch.load(self.path / "state.pt", map_location="cpu", weights_only=True)
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Write the record over everything that is there, then drop the state: the run has ended.
-
-        Measurements count in an archived run alone. Elsewhere they come and change after the record.
-        """
+        """Write the record, with digests of all files but measurements that may change, then delete the state."""
         later = () if "archived" in record else tuple((self.path / "measured").glob("*"))
         files = sorted(p for p in self.path.rglob("*") if p.suffix in (".csv", ".safetensors", ".json"))
         digests = {
@@ -228,24 +203,21 @@ class RunFolder:
         return json.loads((self.path / "record.json").read_text())
 
     def holds(self, config: TrainConfig, code: str = "") -> bool:
-        """Whether the folder holds a finished run of exactly this config and, if given, trained by this code."""
+        """Check whether the folder holds a finished run of this config and, if given, trained by this code."""
         if not (self.path / "record.json").exists():
             return False
         record = self.record()
         return config.is_recorded_as(record["config"]) and code in ("", record.get("code"))
 
     def stamp(self, name: str, files: Iterable[Path]) -> None:
-        """Say to the DAG that a step is done, and with what: a changed digest makes anew what depends on it.
-
-        The DAG deletes what a failed job has declared as its outputs. Stamps are declared, so that files are not.
-        """
+        """Tell the DAG that a step is done; a changed digest makes anew what depends on the step."""
         lines = [f"{file_digest(path)}  {path.name}\n" for path in sorted(files)]
         atomic_write(self.path / name, "".join(lines).encode())
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run of a profile, as the evaluation notebooks see it: its row, seed, folder and config."""
+    """A finished run of a profile, as the notebooks see it."""
 
     row: str
     seed: int
@@ -254,26 +226,25 @@ class Run:
 
     @property
     def classifies(self) -> bool:
-        """Whether its logits tell classes apart; a single logit models images alone."""
+        """Check whether every class has a logit; a single logit models images alone."""
         return METHODS[self.config.method].logits == "classes"
 
     def stored_sets(self) -> list[str]:
-        """The out-of-distribution sets whose outputs are there: all that the config names, unless a file was lost."""
+        """List the config's out-of-distribution sets whose outputs are stored."""
         outputs = self.folder.path / "outputs"
         return [name for name in self.config.evaluation_sets if (outputs / f"{name}.safetensors").exists()]
 
 
 def classifiers(runs: Sequence[Run]) -> list[Run]:
-    """The runs whose logits tell classes apart."""
     return [run for run in runs if run.classifies]
 
 
 def of_rows(runs: Sequence[Run], rows: Sequence[str]) -> list[Run]:
-    """The runs of some rows, for pictures that have no room for all."""
+    """Select the runs of some rows, for pictures that have no room for all."""
     return [run for run in runs if run.row in rows]
 
 
 def first_seeds(runs: Sequence[Run]) -> list[Run]:
-    """One run a row, that of its lowest seed."""
+    """Select the run of the lowest seed of each row."""
     lowest = {run.row: run for run in sorted(runs, key=lambda run: run.seed, reverse=True)}
     return [run for run in runs if run is lowest[run.row]]

@@ -1,8 +1,4 @@
-"""The settings that belong to some methods alone, and the protocols by which trained networks are measured.
-
-Each is a small frozen dataclass that refuses values out of bounds. :class:`hdge.study.config.TrainConfig` nests the
-first six; which method has which is in :mod:`hdge.study.roster`. A profile holds the two protocols.
-"""
+"""Settings that only some methods have, and the two protocols by which trained networks are measured."""
 
 import math
 from dataclasses import dataclass
@@ -31,7 +27,7 @@ class HybridSettings:
     """The two terms of HDGE's loss.
 
     Args:
-        alpha: weight of log q(y|x), 1 - alpha being that of log q(x|y); 0 is "generative".
+        alpha: weight of log q(y|x); log q(x|y) has the weight 1 - alpha. 0 is "generative".
         temperature: t of the contrastive term.
         normalize: normalisation of logits in the contrastive term.
     """
@@ -52,8 +48,8 @@ class QueueSettings:
     Args:
         size: K, past logits that serve as negatives.
         start: "empty", or "noise" that counts as past images, as in the released code.
-        energy: of a pair of image and class: its logit is "selected", or, as in the released code, the others "masked".
-        forward_passes: through the network in one step: 1, or 2 as in the released code, one for each term.
+        energy: "selected" scores a class by its logit; "masked" sets the other logits to 0, as in the released code.
+        forward_passes: passes through the network in one step: 1, or one for each term (2), as in the released code.
     """
 
     size: int = 65536
@@ -71,9 +67,9 @@ class SgldSettings:
     """Sampling during training.
 
     Args:
-        steps: of a chain in one training step.
+        steps: steps of a chain in one training step.
         step_size: eta of a step, in units of pixels in [-1, 1].
-        noise: sigma of a step, likewise.
+        noise: sigma of a step, in the same units.
         chains: N, chains that one training step runs.
         buffer: chains in the replay buffer.
         restart: probability that a chain starts afresh.
@@ -106,7 +102,7 @@ class ViewSettings:
     """Contrast of two views of an image, and the second stage that follows it.
 
     Args:
-        temperature: t of the contrast.
+        temperature: t of the contrastive loss.
         projection_size: outputs of the projection head.
         head_epochs: epochs of the second stage: a linear head on frozen features, or all of jointloss.
         head_learning_rate: peak learning rate of that stage.
@@ -131,7 +127,7 @@ class FlowSettings:
     """A normalising flow.
 
     Args:
-        levels: scales.
+        levels: number of scales.
         depth: steps at each scale.
         width: hidden channels of the coupling layers.
     """
@@ -149,8 +145,8 @@ class AttackSettings:
     """The attack of adversarial training.
 
     Args:
-        radius: of the ball, in pixels in [0, 1].
-        steps: of projected gradient descent.
+        radius: radius of the ball, in pixels in [0, 1].
+        steps: steps of projected gradient descent.
     """
 
     radius: float = 8 / 255
@@ -165,18 +161,18 @@ class AttackSettings:
 class SamplingProtocol:
     """How trained networks are sampled. The defaults take one processor core some seconds a run on the digits.
 
-    JEM, whose sampler the paper takes, draws its samples by 1,000 rounds of 40 steps for 64 of 10,000 chains: 256 steps
-    a chain on average. Its chains go on from the training's buffer, which no run keeps. Here all chains start afresh,
-    so that networks trained without a sampler have the same start.
+    JEM, whose sampler the paper takes, steps 64 of 10,000 chains in 1,000 rounds of 40 steps: 256 steps a chain on
+    average. JEM's chains go on from the training's buffer, which no run keeps. Here all chains start afresh, so that
+    networks trained without a sampler have the same start.
 
     Args:
-        chains: of log q(x), from uniform noise; their ends are the samples that are scored.
+        chains: chains of log q(x) from uniform noise; their ends are the samples that are scored.
         per_class: chains of every class: of log q(x|y) from noise, and of log q(x) from test images.
-        steps: of every chain.
+        steps: steps of every chain.
         step_size: eta, in units of pixels in [-1, 1].
-        noise: sigma, likewise.
+        noise: sigma, in the same units.
         record_every: steps between two looks at a chain.
-        seed: of the chains.
+        seed: seed of the chains.
     """
 
     chains: int = 320
@@ -199,18 +195,18 @@ class AttackProtocol:
     """Everything that determines an attack besides the network. The defaults are those of the digits.
 
     Args:
-        images: how many are attacked, the first of the fixed test split; 0 for all.
-        steps: of projected gradient descent.
+        images: how many images are attacked, the first of the fixed test split; 0 for all.
+        steps: steps of projected gradient descent.
         l2: radii in the Euclidean norm, in pixels of [0, 1], rising.
         linf: radii in the maximum norm, in 255ths, rising.
-        checked: norm and radius where AutoAttack checks, and where the verdict is passed; each is one of those above.
-        checked_images: how many are checked, the first of those attacked; 0 for no check of either kind.
-        autoattack_steps: of each of AutoAttack's gradient attacks.
-        autoattack_targets: classes at which its targeted attack aims.
-        autoattack_queries: of its attack without gradients.
-        noise_radius: of the attack through the evaluation noise, in the maximum norm, in 255ths; one of those above.
+        checked: norm and radius, from those above, where AutoAttack checks and where the verdict is passed.
+        checked_images: how many attacked images are checked, from the first; 0 for no check of either kind.
+        autoattack_steps: steps of each of AutoAttack's gradient attacks.
+        autoattack_targets: classes at which AutoAttack's targeted attack aims.
+        autoattack_queries: queries of AutoAttack's attack without gradients.
+        noise_radius: radius of the attack through the evaluation noise, one of linf.
         noise_draws: m, draws of noise over which a decision and its gradient are averaged.
-        seed: of random starts and noise.
+        seed: seed of random starts and noise.
     """
 
     images: int = 300
@@ -239,5 +235,5 @@ class AttackProtocol:
         require("attacks.noise_radius", self.noise_radius, self.noise_radius in self.linf, "one of attacks.linf")
 
     def radii(self, norm: AttackNorm) -> tuple[float, ...] | tuple[int, ...]:
-        """Of the sweep in one norm, in that norm's unit."""
+        """Return the radii in one norm, in the norm's unit."""
         return self.l2 if norm == "l2" else self.linf

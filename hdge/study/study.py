@@ -37,11 +37,11 @@ class Study:
     def runs(
         self, variants: bool = False, archived: bool = True, rows: Sequence[str] = ()
     ) -> tuple[list[Run], list[str]]:
-        """The finished runs, and one sentence for each run or set of one that is missing or was trained otherwise.
+        """Return the finished runs, and one sentence for each run or set that is missing or has other settings.
 
         Args:
             variants: whether runs of the profile's variants are wanted, too.
-            archived: whether a run that the repository archives stands in for one that is not there.
+            archived: whether an archived run stands in for one that is not there.
             rows: look at these alone, even if none of their runs is finished; empty for all.
         """
         runs, missing = [], []
@@ -80,20 +80,19 @@ class Study:
         return f"{row}, seed {seed}: no finished run{how}."
 
     def path(self, name: str) -> Path:
-        """Where a table of the study is stored."""
         return self.root / "figures" / self.name / f"{name}.csv"
 
     def table(self, name: str) -> pd.DataFrame | None:
-        """A stored table; None where there is none."""
+        """Read a stored table; return None if there is none."""
         return read_table(self.path(name)) if self.path(name).exists() else None
 
     def save_table(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
-        """Store a table; returns it as stored, so that whoever judges it judges what a reader sees."""
+        """Store a table and return it as stored, so that verdicts judge what a reader sees."""
         write_table(table, self.path(name))
         return read_table(self.path(name))
 
     def save(self, figure: "Figure", table: pd.DataFrame, name: str, scale: str = "") -> pd.DataFrame:
-        """Store a table and the picture drawn from it; returns the table as stored."""
+        """Store a table and the picture drawn from it; return the table as stored."""
         stored = self.save_table(table, name)
         write_picture(figure, self.path(name).with_suffix(".svg"), scale or self.scale)
         return stored
@@ -110,7 +109,7 @@ def _how_it_ended(record: dict[str, Any]) -> str:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A stored table; one without columns, which holds a line break alone, is empty."""
+    """Read a stored table; a file with a line break alone holds an empty table."""
     return pd.read_csv(path) if path.stat().st_size > 1 else pd.DataFrame()
 
 
@@ -120,10 +119,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def write_picture(figure: "Figure", path: Path, scale: str = "") -> None:
-    """Write a picture whose caption begins with the scale of its numbers.
-
-    The same figure gives the same bytes: ids come from a fixed salt and the file carries no date.
-    """
+    """Write a picture whose caption begins with the scale; the same figure gives the same bytes."""
     import matplotlib as mpl
 
     caption = figure.get_supxlabel().replace("\n", " ")

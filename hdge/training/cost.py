@@ -1,4 +1,4 @@
-"""What training costs, counted rather than measured."""
+"""The cost of training, counted rather than measured."""
 
 import warnings
 
@@ -11,13 +11,9 @@ from hdge.training.trainer import Trainer
 
 
 def operations_per_image(config: TrainConfig, splits: Splits, device: torch.device) -> float:
-    """Floating-point operations of training an image once, counted over a whole step of every stage.
-
-    They are those of matrix products and convolutions, forward and backward, on the same images as the run's; the same
-    on every machine. Stages count by their epochs. The run's own trainer is not touched.
-    """
+    """Count the operations of matrix products and convolutions in training an image once, averaged over epochs."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the queue's length, which the run itself warns of
+        warnings.simplefilter("ignore")  # of the queue's length; the run itself warns of it
         trainer = Trainer(config, splits, device)
     batch = torch.arange(min(config.batch_size, len(splits.train)), device=device)
     total, epochs = 0.0, 0

@@ -1,7 +1,7 @@
 """One training loop for all methods: seeded, resumable at any step, and written to a run folder as it goes.
 
-Under ``torchrun`` the same loop trains on several ranks: a batch is dealt out among them, gradients are averaged by
-DistributedDataParallel, every rank has its own generators and its own part of the queue, and rank 0 alone writes.
+Under ``torchrun``, several ranks train one run. They share each batch, and DistributedDataParallel averages their
+gradients. Every rank has its own generators and its own part of the queue. Rank 0 alone writes.
 """
 
 import contextlib
@@ -30,10 +30,9 @@ from hdge.training.cost import operations_per_image
 from hdge.training.ranks import word_of_first_rank
 from hdge.training.trainer import DivergedError, Trainer
 
-# Steps between two occasions at which several ranks ask each other whether to save: often enough for any interval of
-# seconds, rare enough to cost nothing.
+# Steps after which ranks agree whether to save: often enough for any interval of seconds, rare enough to cost nothing.
 ASK_EVERY = 16
-KEEP_EVERY = 50  # steps between two states that a diverging run can fall back to; they are kept in memory
+KEEP_EVERY = 50  # steps between two states, held in memory, that a diverging run can fall back to
 
 
 def train(
@@ -48,22 +47,9 @@ def train(
 ) -> RunFolder:
     """Train, or go on training, one run; at its end store weights, history and the logits of every set.
 
-    A folder that already holds this run is left as it is. A state left by a killed run of the same config is
-    taken up where it was: on a CPU with as many threads the end is the same to the bit.
-
-    Args:
-        config: what to train.
-        folder: where the run lives.
-        data_root: where data sets are found or downloaded.
-        device: by default a CUDA device where there is one, else the processor.
-        checkpoint_seconds: how often the full state is saved.
-        progress: show a bar with loss, accuracy and time left.
-        same_code: whether a run that was trained or begun by other code than this process has loaded is trained anew.
-        group: the ranks that train this run together, each of which calls with the same arguments and sees the same
-            files; None is a single process.
-
-    Raises:
-        HdgeError: a bad data set, an unwritable folder, a loss that is no longer finite.
+    A finished run of this config is left as it is. A killed run of this config goes on from its state. On a CPU with as
+    many threads, the end is the same to the bit. If ``same_code`` is set, a run that other code trained or began is
+    trained anew. All ranks of ``group`` call with the same arguments and see the same files.
     """
     code = training_code(config.method)
     if folder.holds(config, code if same_code else ""):
@@ -85,7 +71,7 @@ def train(
         return folder
 
     outcome = "diverged" if diverged else "finished" if trainer.has_trained() else "not trained"
-    # Before anything is evaluated: what that costs is none of training's cost.
+    # The record comes before evaluation, whose cost does not belong to training's.
     record = _record(trainer, splits, {name: len(part) for name, part in sets.items()}, outcome)
     record["cost"]["operations_per_image"] = operations
     record["code"] = code
@@ -104,12 +90,12 @@ def train(
 class Guard:
     """Takes a trainer's steps, and takes them back where they diverge.
 
-    Energy-based training by sampling diverges now and then; in the released code of JEM it stops there and is restarted
-    by hand. Here one rule holds for every run that samples, and how often it was needed is part of the run's record.
-    Any other run is the same every time it is trained, so its first divergence ends it.
+    Energy-based training by sampling diverges now and then. JEM's released code stops there and is restarted by hand.
+    Here one rule restarts every run that samples, and the run's record counts the restarts. Any other run would diverge
+    again at the same step, so its first divergence ends it.
 
-    The state fallen back to is the last but one, between 50 and 100 steps old: the last may have been on its way down
-    already. Weights, optimiser, order and augmentation are as they were; the chains draw other random numbers.
+    The run falls back to the last state but one, between 50 and 100 steps old, because the last may have been diverging
+    already. Weights, optimiser, order and augmentation are restored, and the chains draw other random numbers.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -119,7 +105,7 @@ class Guard:
         self.gave_up = False
 
     def step(self) -> str:
-        """One step; a sentence if it diverged, else nothing. After too many restarts, ``gave_up`` is set."""
+        """Take one step and return a sentence if it diverged; after too many restarts, set ``gave_up``."""
         trainer = self.trainer
         if not self.watches:
             return self._only_step()
@@ -135,7 +121,7 @@ class Guard:
         try:
             self.trainer.train_step()
         except DivergedError as error:
-            if self.trainer.step == 0 or self.trainer.ranks > 1:  # a fault of the input; or one that one rank alone met
+            if self.trainer.step == 0 or self.trainer.ranks > 1:  # the input is at fault, or one rank alone diverged
                 raise
             self.gave_up = True
             return f"{error} The run ends as diverged; lower learning_rate, or set clip."
@@ -157,7 +143,7 @@ class Guard:
 
 
 def _run_to_the_end(trainer: Trainer, folder: RunFolder, checkpoint_seconds: float, progress: bool, code: str) -> bool:
-    """Train; whether the run diverged once too often."""
+    """Train to the last step, and return whether the run diverged once too often."""
     last_shown = last_saved = time.monotonic()
     label = f"{trainer.config.method} seed {trainer.config.seed}"
     epochs = trainer.total_steps // trainer.steps_per_epoch
@@ -190,7 +176,7 @@ def _run_to_the_end(trainer: Trainer, folder: RunFolder, checkpoint_seconds: flo
 
 
 def _record(trainer: Trainer, splits: Splits, evaluated: dict[str, int], outcome: str) -> dict[str, Any]:
-    """What a reader of the run must know beyond its config."""
+    """Collect what a reader of the run must know beyond its config."""
     images = trainer.step * len(splits.train) / trainer.steps_per_epoch
     return {
         "config": json.loads(trainer.config.to_json()),
@@ -222,18 +208,18 @@ def _record(trainer: Trainer, splits: Splits, evaluated: dict[str, int], outcome
 
 
 def _forget_peak_memory(device: torch.device) -> None:
-    """Begin the record of memory anew, so that a run does not answer for one before it in the same process."""
+    """Reset the peak of memory, so that a run does not report the peak of an earlier one in the same process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        # Elsewhere than on Linux the peak is that of the whole process.
+        # Outside Linux, the peak remains that of the whole process.
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)  # what the C library keeps of an earlier run's memory
+            ctypes.CDLL(None).malloc_trim(0)  # returns what the C library keeps of an earlier run's memory
             Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak_memory(device: torch.device) -> int:
-    """The most that the device held of tensors or, on a CPU, the process of everything, in bytes, by this run."""
+    """Return this run's peak of memory in bytes: of tensors on a GPU, of the whole process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

@@ -31,7 +31,6 @@ def learning_rate(config: TrainConfig, stage: Stage, step: int, steps_per_epoch:
 
 
 def build_optimizer(config: TrainConfig, parameters: list[torch.nn.Parameter], rate: float) -> torch.optim.Optimizer:
-    """The optimiser that a config names."""
     momentum, decay = config.momentum, config.weight_decay
     if config.optimizer == "adam":
         return torch.optim.Adam(parameters, rate, betas=(momentum, 0.999), weight_decay=decay, fused=True)
@@ -41,7 +40,7 @@ def build_optimizer(config: TrainConfig, parameters: list[torch.nn.Parameter], r
 
 
 class Lars(torch.optim.Optimizer):
-    r"""Layer-wise adaptive rate scaling: every layer moves in proportion to its weights. PyTorch has none.
+    r"""Layer-wise adaptive rate scaling: every layer moves in proportion to its weights. PyTorch lacks it.
 
     .. math:: m \leftarrow \mu m + \eta \, \lambda (g + \beta w), \qquad w \leftarrow w - m, \qquad
               \lambda = \kappa \frac{\|w\|}{\|g\| + \beta \|w\|}
@@ -65,7 +64,7 @@ class Lars(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
@@ -74,7 +73,7 @@ class Lars(torch.optim.Optimizer):
     def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         if weight.ndim > 1:
             size, slope = weight.norm(), gradient.norm() + group["weight_decay"] * weight.norm()
-            # A layer at zero, or without slope, has no proportion to keep.
+            # A layer with zero weights or zero gradient has no such ratio; its lambda is 1.
             scale = torch.where((size > 0) & (slope > 0), group["trust"] * size / slope, torch.ones_like(size))
             gradient = scale * (gradient + group["weight_decay"] * weight)
         state = self.state[weight]

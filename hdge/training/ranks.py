@@ -1,4 +1,4 @@
-"""Several ranks that train one run together: how they start, and what they tell each other besides gradients."""
+"""Ranks that train one run together: their start, and what they exchange besides gradients."""
 
 import gc
 import os
@@ -14,7 +14,7 @@ from hdge.core.distributed import rank_of
 
 @contextmanager
 def process_group() -> Iterator[dist.ProcessGroup | None]:
-    """The ranks that torchrun has started, for as long as the block lasts; None if it has started no others."""
+    """Yield the ranks that torchrun has started, or None for a single process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield None
         return
@@ -26,13 +26,13 @@ def process_group() -> Iterator[dist.ProcessGroup | None]:
         yield dist.group.WORLD
         dist.barrier()  # the first rank may still be writing when the others have nothing left to do
     finally:
-        # Whatever still refers to the group must go first, or gloo's threads may abort the process at its exit.
+        # While anything refers to the group, gloo's threads may abort the process at its exit.
         gc.collect()
         dist.destroy_process_group()
 
 
 def gather_states(own: dict[str, Any], group: dist.ProcessGroup | None) -> list[dict[str, Any]]:
-    """Every rank's own state, in order."""
+    """Gather every rank's own state, in order."""
     states: list[Any] = [own] * rank_of(group)[1]
     if group is not None:
         dist.all_gather_object(states, own, group)
@@ -40,7 +40,7 @@ def gather_states(own: dict[str, Any], group: dist.ProcessGroup | None) -> list[
 
 
 def word_of_first_rank(word: bool, group: dist.ProcessGroup) -> bool:
-    """What rank 0 says, so that all do the same."""
+    """Return what rank 0 says, so that all ranks do the same."""
     words = [word]
     dist.broadcast_object_list(words, src=0, group=group)
     return words[0]

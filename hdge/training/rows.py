@@ -14,24 +14,10 @@ from hdge.training.loop import train
 def train_row(
     plan: Profile, row: str, seeds: Sequence[int], settings: dict[str, Any], root: str | Path = "", data: str = ""
 ) -> list[Run]:
-    """Train those seeds of a row that are not trained yet, each in a folder of its own.
+    """Train the seeds of a row that lack a record with their config and the present code; return all runs.
 
-    A seed is trained if its record holds the config asked for and the code that would train it now. A killed process
-    therefore loses nothing of the seeds before, and a seed that fails keeps no other from being trained.
-
-    Args:
-        plan: the profile.
-        row: one of its methods or variants.
-        seeds: of the runs.
-        settings: values that override the profile's; the runs are then stored apart from the profile's.
-        root: holds papermill_runs/; empty for the checkout.
-        data: where data sets are found or downloaded; empty for $HDGE_DATA, or data/ in the checkout.
-
-    Returns:
-        The runs, under the name of the method that they train, by which figures know them.
-
-    Raises:
-        HdgeError: no seeds, a value that is refused, or a seed that could not be trained.
+    A killed process loses no finished seed, and a seed that fails does not stop the others. If ``settings`` override
+    the profile's, the runs are stored apart. Each run has the name of its method, by which figures know it.
     """
     if not isinstance(seeds, list | tuple) or not seeds:
         raise HdgeError(f"seeds is {seeds!r}; it must be a list of at least one seed.")

@@ -13,7 +13,7 @@ ALPHAS = {"cross_entropy": 1.0, "hdge": 0.5}
 
 
 def spiral_arms(count: int, generator: torch.Generator) -> tuple[Float[Tensor, "count 2"], Int[Tensor, " count"]]:
-    """Points on three noisy spiral arms about the origin, one class an arm, at most about 1 away from it."""
+    """Draw points on three noisy spiral arms about the origin, one class an arm, at most about 1 away from it."""
     labels = torch.randint(3, (count,), generator=generator)
     radius = torch.rand(count, generator=generator).sqrt() * 0.8 + 0.15
     angle = 2 * math.pi * labels / 3 + 3.0 * radius
@@ -24,10 +24,10 @@ def spiral_arms(count: int, generator: torch.Generator) -> tuple[Float[Tensor, "
 def train_toy(
     points: Float[Tensor, "count 2"], labels: Int[Tensor, " count"], method: str, steps: int, seed: int
 ) -> nn.Module:
-    """A network with two hidden layers, trained in the plainest loop there is.
+    """Train a network with two hidden layers in the plainest loop there is.
 
-    Both methods start from the same weights and see the same batches. Three lines are all that HDGE adds to the
-    training of a classifier: making the queue, calling the hybrid loss, and filling the queue.
+    Both methods start from the same weights and see the same batches. HDGE adds three lines to the training of a
+    classifier: they make the queue, call the hybrid loss, and fill the queue.
     """
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(2, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 3))

@@ -1,4 +1,4 @@
-"""One run under way: the loop's state, one step of it, and what is measured at the end of an epoch."""
+"""One run under way: the loop's state, one step of it, and the measurements at the end of an epoch."""
 
 import math
 import time
@@ -25,7 +25,7 @@ from hdge.training.ranks import gather_states
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 by instructions of its own, which takes about half of float32's time."""
+    """Check for the device's own bfloat16 instructions, which take about half of float32's time."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
@@ -33,18 +33,18 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def precision_of(config: TrainConfig, device: torch.device) -> str:
-    """What "auto" means here; a flow stays in float32, for its log-determinant's gradient is 22 % off in bfloat16."""
+    """Resolve "auto"; a flow stays in float32, because bfloat16 puts its log-determinant's gradient 22 % off."""
     if config.precision != "auto":
         return config.precision
     return "bfloat16" if has_bfloat16(device) and METHODS[config.method].module != "flows" else "float32"
 
 
 class DivergedError(HdgeError):
-    """A step whose loss, energies or logits are beyond all bounds; it has changed nothing yet."""
+    """A step with a loss, energies or logits beyond all bounds; it has changed nothing yet."""
 
 
 class Objective(nn.Module):
-    """A method and the network it trains, as one module, so that several ranks average the gradients of both."""
+    """A method and the network it trains as one module, so that ranks average the gradients of both."""
 
     def __init__(self, method: Method, model: nn.Module) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Objective(nn.Module):
 
 
 class Trainer:
-    """A run under way: network, method, optimiser, generator and position, all of it one state."""
+    """A run under way: network, method, optimiser, generators and position, which form one state."""
 
     def __init__(
         self, config: TrainConfig, splits: Splits, device: torch.device, group: dist.ProcessGroup | None = None
@@ -82,7 +82,7 @@ class Trainer:
         self.generator = torch.Generator(device).manual_seed(augmentation)
         torch.manual_seed(stream_seed(config.seed, "network", self.rank))
         full, rest = divmod(len(self.train_set), config.batch_size)
-        # A last batch with fewer images than ranks would leave a rank with nothing to do; it is not used.
+        # A last batch with fewer images than ranks is left out, because a rank would have nothing to do.
         self.steps_per_epoch = full + (rest >= self.ranks)
         self.classifies = METHODS[config.method].logits == "classes"
         self.total_steps = self.steps_per_epoch * sum(stage.epochs for stage in self.method.stages)
@@ -90,7 +90,7 @@ class Trainer:
         self.enter(0)
         self.order = torch.empty(0, dtype=torch.int64, device=device)
         self.totals: dict[str, Tensor] = {}
-        self.images = 0  # of this rank, behind the totals
+        self.images = 0  # this rank's images in the totals
         self.sums = torch.float32 if device.type == "mps" else torch.float64
         self.history: list[dict[str, Any]] = []
         self.trajectory: list[Tensor] = []
@@ -98,18 +98,18 @@ class Trainer:
         self.rollbacks: list[dict[str, int]] = []
 
     def enter(self, stage: int) -> None:
-        """Begin a stage: what it trains, with a new optimiser."""
+        """Begin a stage with the parameters that it trains and a new optimiser."""
         self.stage = stage
         self.method.begin(stage, self.model)
         self.objective: nn.Module = Objective(self.method, self.model)
         if self.group is not None:
-            # Buffers are a rank's own: its part of the queue, its chains.
+            # Every rank keeps its own buffers: its part of the queue, its chains.
             self.objective = DistributedDataParallel(self.objective, process_group=self.group, broadcast_buffers=False)
         self.parameters = [p for p in (*self.model.parameters(), *self.method.parameters()) if p.requires_grad]
         self.optimizer = build_optimizer(self.config, self.parameters, self.method.stages[stage].learning_rate)
 
     def _place(self) -> tuple[int, int]:
-        """The stage that the next step belongs to, and the first step of that stage."""
+        """Return the stage of the next step, and the first step of that stage."""
         first = 0
         for number, stage in enumerate(self.method.stages):
             steps = self.steps_per_epoch * stage.epochs
@@ -119,7 +119,7 @@ class Trainer:
         return number, first - steps  # the run has ended
 
     def train_step(self) -> None:
-        """One optimiser step, and at the end of an epoch its row of history; the seconds are those of steps alone."""
+        """Take and time one optimiser step; at the end of an epoch, add its row of history."""
         begun = time.monotonic()
         rate = self.update()
         ends = self.step % self.steps_per_epoch == 0
@@ -130,7 +130,7 @@ class Trainer:
             self._end_epoch(rate)
 
     def update(self) -> float:
-        """One optimiser step; returns its learning rate."""
+        """Take one optimiser step and return its learning rate."""
         stage, first = self._place()
         if stage != self.stage:
             self.enter(stage)
@@ -147,7 +147,7 @@ class Trainer:
         loss, logits, terms = self.loss_of(chosen)
         self._refuse_divergence(loss, terms)
         self.optimizer.zero_grad(set_to_none=True)
-        # Gradients are averaged over ranks; where a short batch is dealt out unevenly, over its images.
+        # DistributedDataParallel averages over ranks; the factor makes it an average over a short batch's images.
         (loss * (len(chosen) * self.ranks / len(batch))).backward()
         if self.config.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
@@ -159,20 +159,20 @@ class Trainer:
         if self.method.stages[stage].classifies and self.classifies:
             recorded["train_accuracy"] = (prediction(logits) == self.train_set.labels[chosen]).to(self.sums).mean()
         for name, value in recorded.items():
-            # Sums stay on the device, so that no step waits for a number that only the progress bar wants.
+            # Sums stay on the device, so that no step waits for a number that only the progress bar needs.
             self.totals[name] = self.totals.get(name, 0) + value.detach().to(self.sums) * len(chosen)
         self.images += len(chosen)
         self.step += 1
         return rate
 
     def loss_of(self, chosen: Tensor) -> Step:
-        """The loss of some training images, by their places."""
+        """Compute the loss of some training images, given by their places."""
         labels, pixels = self.train_set.labels[chosen], self.train_set.images[chosen]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             return self._loss(pixels, labels)
 
     def _view(self, pixels: Tensor) -> Tensor:
-        """The batch's images, augmented anew."""
+        """Augment the batch's images anew."""
         if (self.method.stages[self.stage].augmentation or self.config.augmentation) == "simclr":
             return augment_strongly(pixels, self.generator, self.flip, self.config.noise)
         return augment(pixels, self.generator, self.config.crop_padding, self.flip, self.config.noise)
@@ -180,11 +180,11 @@ class Trainer:
     def _loss(self, pixels: Tensor, labels: Tensor) -> Step:
         try:
             return self.objective(lambda: self._view(pixels), labels)
-        except ValueError as error:  # such as logits that are no longer finite
+        except ValueError as error:  # for example of logits that are no longer finite
             raise DivergedError(f"step {self.step}: {error}") from None
 
     def _refuse_divergence(self, loss: Tensor, terms: dict[str, Tensor]) -> None:
-        """Stop before a step is taken from energies that have run away; only samplers are looked at every step."""
+        """Refuse a step whose energies have run away; only methods that sample are checked at every step."""
         if not has_chains(self.config.method):
             return
         gap = terms["energy_gap"].detach()
@@ -198,7 +198,7 @@ class Trainer:
             )
 
     def means(self) -> dict[str, float]:
-        """Means over this rank's images of the epoch so far."""
+        """Average the recorded terms over this rank's images of the epoch so far."""
         return {name: float(total) / self.images for name, total in self.totals.items()}
 
     def _end_epoch(self, rate: float) -> None:
@@ -223,13 +223,13 @@ class Trainer:
         self.history.append(row)
 
     def end(self) -> dict[str, Any]:
-        """A term of the loss in the last epoch, beside its value for a prediction that does not look at the image."""
+        """Compare a term of the loss in the last epoch with its value for a constant prediction."""
         term, constant = self.method.constant_prediction(self.num_classes, self.config.batch_size)
         last = self.history[-1][term] if self.history else math.nan
         return {"term": term, "last_epoch": last, "constant_prediction": constant}
 
     def has_trained(self) -> bool:
-        """Whether the last epoch was better than such a prediction."""
+        """Check whether the last epoch was better than a constant prediction."""
         end = self.end()
         return bool(end["last_epoch"] < end["constant_prediction"])
 
