@@ -28,16 +28,13 @@ BATCH_NORM = {"norm": "batch", "optimizer": "sgd", "learning_rate": 0.1, "weight
 RECIPES: dict[str, tuple[int, int, int, dict]] = {
     "WRN-10-2": (10, 2, 10, {}),
     "WRN-10-2, rate 8e-3": (10, 2, 10, {"learning_rate": 8e-3}),
-    "WRN-10-2, 20 epochs": (10, 2, 20, {}),
-    "WRN-16-2": (16, 2, 13, {}),
-    "WRN-10-4": (10, 4, 8, {}),
-    "WRN-10-2, batch norm": (10, 2, 16, BATCH_NORM),
-    "WRN-16-2, batch norm": (16, 2, 10, BATCH_NORM),
-    "WRN-10-2, stem of stride 1": (10, 2, 8, {"stem_stride": 1}),
+    "WRN-16-2, 13 epochs": (16, 2, 13, {}),
     "WRN-16-3, 15 epochs": (16, 3, 15, {}),
-    "WRN-16-4, 10 epochs": (16, 4, 10, {}),
-    "WRN-16-2, 28 epochs": (16, 2, 28, {}),
+    "WRN-10-2, 20 epochs": (10, 2, 20, {}),
+    "WRN-10-2, batch norm, 16 epochs": (10, 2, 16, BATCH_NORM),
     "WRN-16-2, batch norm, 22 epochs": (16, 2, 22, BATCH_NORM),
+    "WRN-10-4, 8 epochs": (10, 4, 8, {}),
+    "WRN-16-2, 28 epochs": (16, 2, 28, {}),
 }
 
 
