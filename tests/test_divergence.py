@@ -62,6 +62,8 @@ def test_a_run_that_diverges_too_often_ends_as_diverged(splits, tmp_path, monkey
     assert record["outcome"] == "diverged"
     assert record["rollbacks"] == [{"step": 0, "back_to": 0}] * 2
     assert folder.outputs("test").logits.isfinite().all()
+    assert folder.history().empty  # and yet a table, for whoever reads it
+    assert "loss" in folder.history()
 
 
 def test_other_methods_stop_where_their_logits_are_no_longer_finite(splits):

@@ -62,7 +62,7 @@ def seconds_table(run: Run) -> Rows:
 
 def learning_curves(runs: Sequence[Run]) -> pd.DataFrame:
     """Every run's history, one row an epoch, with method and seed in front."""
-    return rows(runs, lambda run: run.folder.history().to_dict("records"))
+    return rows(runs, lambda run: run.folder.history().to_dict("records"), ["epoch", "loss"])
 
 
 def confusion_table(runs: Sequence[Run]) -> pd.DataFrame:

@@ -98,6 +98,8 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def write_history(self, history: pd.DataFrame) -> None:
+        if history.empty:  # a run that diverged within its first epoch; a table without columns cannot be read
+            history = pd.DataFrame(columns=["epoch", "stage", "learning_rate", "loss"])
         atomic_write(self.path / "history.csv", history.to_csv(index=False).encode())
 
     def history(self) -> pd.DataFrame:
