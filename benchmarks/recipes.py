@@ -34,7 +34,6 @@ RECIPES: dict[str, tuple[int, int, int, dict]] = {
     "WRN-10-2, batch norm, 16 epochs": (10, 2, 16, BATCH_NORM),
     "WRN-16-2, batch norm, 22 epochs": (16, 2, 22, BATCH_NORM),
     "WRN-10-4, 8 epochs": (10, 4, 8, {}),
-    "WRN-16-2, 28 epochs": (16, 2, 28, {}),
 }
 
 

@@ -69,4 +69,4 @@ def last_layer(trainer: Trainer) -> list[nn.Parameter]:
     """Weight and bias of the linear layer that the loss looks at first."""
     projection = getattr(trainer.method, "projection", None)
     layer = trainer.model.head if projection is None else projection[-1]
-    return list(layer.parameters())  # type: ignore[union-attr, operator]
+    return list(layer.parameters())  # type: ignore[union-attr]
