@@ -160,7 +160,7 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
     # Each edit is undone before the next; a plan is a dry run, so nothing is trained here.
     for name, old, new, jobs in (
         ("hdge/figures/ood.py", "Density of in-distribution", "Densities of in-distribution", ["02_ood", "09_verdict"]),
-        ("hdge/study/study.py", "Return the finished runs, and", "Return all finished runs, and", ["00_tour", *readers]),
+        ("hdge/study/study.py", "the finished runs, and", "all finished runs, and", ["00_tour", *readers]),
         ("hdge/evaluators/ood.py", "average_precision_score(", "(average_precision_score)(", detecting),
         ("hdge/methods/flows.py", "LEVELS = 256", "LEVELS = 255 + 1", [*of_weights, "09_verdict"]),
         (
