@@ -125,7 +125,7 @@ def test_stored_tables_are_found_by_name(tmp_path):
     assert list(summary.stored_tables(study)) == ["02_ood_auroc"]
 
 
-@pytest.mark.parametrize("name", ["digits", "cifar10-reduced", "paper", "paper-cifar100", "smoke"])
+@pytest.mark.parametrize("name", ["digits", "cifar10-reduced", "paper", "paper-cifar100", "paper-svhn", "smoke"])
 def test_the_rows_of_every_pair_share_a_recipe(name):
     """They may differ in what the claim is about, in the settings of a method's own, and in nothing else."""
     profile = load_profile(name)
