@@ -47,3 +47,10 @@ def test_counted_work_has_its_floor_and_leaves_the_run_alone(splits):
     before = run.model.stem.weight.detach().clone()
     counted("cross_entropy")
     assert run.model.stem.weight.equal(before)
+
+
+def test_the_counted_work_is_that_of_the_plain_network_whether_or_not_training_compiles_it(splits, monkeypatch):
+    monkeypatch.setattr(nn.Module, "compile", lambda *_, **__: pytest.fail("compiled for one counted step"))
+    assert operations_per_image(config("hdge", compile=True), splits, CPU) == operations_per_image(
+        config("hdge"), splits, CPU
+    )

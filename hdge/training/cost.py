@@ -1,6 +1,7 @@
 """The cost of training, counted rather than measured."""
 
 import warnings
+from dataclasses import replace
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,7 +15,8 @@ def operations_per_image(config: TrainConfig, splits: Splits, device: torch.devi
     """Count the operations of matrix products and convolutions in training an image once, averaged over epochs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the queue's length; the run itself warns of it
-        trainer = Trainer(config, splits, device)
+        # A compiled graph would be compiled for this one step, and its operations are hidden from the counter.
+        trainer = Trainer(replace(config, compile=False), splits, device)
     batch = torch.arange(min(config.batch_size, len(splits.train)), device=device)
     total, epochs = 0.0, 0
     for number, stage in enumerate(trainer.method.stages):
