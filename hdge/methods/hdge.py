@@ -51,9 +51,8 @@ class Hdge(Method):
         return (self.config.queue.forward_passes * images,) * 2
 
     def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
-        """For equal scores, weigh log C of -log q(y|x) and log(K + 1) of -log q(x|y)."""
-        terms = HybridTerms(torch.tensor(classes).log(), torch.tensor(self.queue.size + 1).log())
-        return "loss", float(terms.weighed(self.config.hybrid.alpha))
+        """Compare an image with the K of the queue."""
+        return "loss", _equal_scores(self.config.hybrid.alpha, classes, self.queue.size + 1)
 
     def after_step(self, logits: Tensor) -> None:
         """Add the batch to the negatives only after the step, as in Algorithm 1."""
@@ -74,6 +73,10 @@ class HdgeBatch(Method):
         return Step(terms.weighed(hybrid.alpha), logits, terms._asdict())
 
     def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
-        """For equal scores, weigh log C of -log q(y|x) and log B of -log q(x|y)."""
-        terms = HybridTerms(torch.tensor(classes).log(), torch.tensor(images).log())
-        return "loss", float(terms.weighed(self.config.hybrid.alpha))
+        """Compare an image with the others of the batch."""
+        return "loss", _equal_scores(self.config.hybrid.alpha, classes, images)
+
+
+def _equal_scores(alpha: float, classes: int, compared: int) -> float:
+    """Weigh log C of -log q(y|x) and log N of -log q(x|y), for equal logits and N equal scores."""
+    return float(HybridTerms(torch.tensor(classes).log(), torch.tensor(compared).log()).weighed(alpha))

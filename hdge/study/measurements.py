@@ -42,10 +42,9 @@ def seeds_of(kind: str, row: str) -> Seeds:
 
 def chosen(runs: "Sequence[Run]", kind: str) -> "list[Run]":
     """Select the finished runs that a kind is measured on; the first seed is the lowest among them."""
-    lowest: dict[str, int] = {}
-    for run in runs:
-        lowest[run.row] = min(run.seed, lowest.get(run.row, run.seed))
-    taken = {"all": runs, "first": [run for run in runs if run.seed == lowest[run.row]], "none": []}
+    from hdge.study.runs import first_seeds  # where it is used: the DAG does without PyTorch
+
+    taken = {"all": runs, "first": first_seeds(runs), "none": []}
     return [run for run in runs if run in taken[seeds_of(kind, run.row)]]
 
 

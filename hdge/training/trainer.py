@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hdge.core.distributed import rank_of, sum_over_ranks
+from hdge.core.queue import sum_dtype
 from hdge.core.readings import log_q_y_given_x, of_label, prediction
 from hdge.data.augment import augment, augment_strongly
 from hdge.data.splits import MIRROR_CHANGES_IMAGE, Splits
@@ -91,7 +92,7 @@ class Trainer:
         self.order = torch.empty(0, dtype=torch.int64, device=device)
         self.totals: dict[str, Tensor] = {}
         self.images = 0  # this rank's images in the totals
-        self.sums = torch.float32 if device.type == "mps" else torch.float64
+        self.sums = sum_dtype(device)
         self.history: list[dict[str, Any]] = []
         self.trajectory: list[Tensor] = []
         self.passes = {"forward": 0, "backward": 0}
@@ -189,7 +190,7 @@ class Trainer:
             return
         gap = terms["energy_gap"].detach()
         bad = ~(loss.detach().isfinite() & (gap.abs() <= self.config.sgld.energy_gap))
-        flag = bad.double()
+        flag = bad.to(self.sums)
         sum_over_ranks([flag], self.group)
         if flag:
             raise DivergedError(
