@@ -40,6 +40,8 @@ class Profile:
             They are trained with the methods, and notebooks 07 to 09 compare them.
         samples: how notebook 05 samples trained networks.
         attacks: how notebook 06 attacks trained networks.
+        references: rows that are also trained once for twice the epochs, as variants ``<row>_twice``; the gates of the
+            verdict ask whether a baseline had enough.
         seeds_per_job: how many seeds of a row one job trains and then measures; 0 for all. A cluster spreads jobs.
     """
 
@@ -51,6 +53,7 @@ class Profile:
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     samples: SamplingProtocol = SamplingProtocol()
     attacks: AttackProtocol = AttackProtocol()
+    references: tuple[str, ...] = ()
     seeds_per_job: int = 0
 
     def __post_init__(self) -> None:
@@ -103,6 +106,11 @@ class Profile:
         return [(row, tuple(seeds[i : i + most])) for row, seeds in own.items() for i in range(0, len(seeds), most)]
 
 
+def reference(row: str) -> str:
+    """Name the variant of a row that trains for twice the epochs."""
+    return f"{row}_twice"
+
+
 def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """Override values; within a group, setting by setting."""
     groups = {n: {**values[n], **v} for n, v in more.items() if isinstance(v, dict) and isinstance(values.get(n), dict)}
@@ -126,7 +134,15 @@ def load_profile(name: str, folder: Path = HOME / "profiles") -> Profile:
     protocols = {part: _protocol(part, values.get(part, {})) for part in PROTOCOLS}
     seeds, variants = tuple(values["seeds"]), values.get("variants", {})
     others = {**protocols, "seeds_per_job": values.get("seeds_per_job", 0)}
-    profile = Profile(name, values["scale"], seeds, values["settings"], methods, variants, **others)
+    references = tuple(values.get("references", ()))
+    for row in references:
+        refuse_unknown("method", row, methods)
+        epochs = 2 * methods[row].get("epochs", values["settings"].get("epochs", TrainConfig.epochs))
+        lowest = min(methods[row].get("seeds", seeds))
+        variants = {**variants, reference(row): {"method": row, "epochs": epochs, "seeds": [lowest]}}
+    profile = Profile(
+        name, values["scale"], seeds, values["settings"], methods, variants, references=references, **others
+    )
     for row, seed in profile.runs(variants=True):
         profile.config(row, seed)
     return profile

@@ -24,6 +24,7 @@ from hdge.data.splits import Splits, load_evaluation_set, load_splits
 from hdge.measure.network import evaluate, gradient_norms, pick_device
 from hdge.study.config import TrainConfig
 from hdge.study.dependencies import training_code
+from hdge.study.protocol import protocol_digest
 from hdge.study.roster import has_chains
 from hdge.study.runs import Outputs, RunFolder
 from hdge.training.cost import operations_per_image
@@ -63,10 +64,12 @@ def train(
     trainer = Trainer(config, splits, device, group)
     if trainer.rank == 0:
         folder.write_config(config)
-    state = folder.state()
+    state, protocol = folder.state(), protocol_digest()
     if state and state["config"] == config.to_json() and not (same_code and state.get("code") != code):
         trainer.load_state_dict(state)
-    diverged = _run_to_the_end(trainer, folder, checkpoint_seconds, progress and trainer.rank == 0, code)
+        protocol = state["protocol"]  # the one under which the run began
+    beside = {"code": code, "protocol": protocol}
+    diverged = _run_to_the_end(trainer, folder, checkpoint_seconds, progress and trainer.rank == 0, beside)
     if trainer.rank:
         return folder
 
@@ -74,7 +77,7 @@ def train(
     # The record comes before evaluation, whose cost does not belong to training's.
     record = _record(trainer, splits, {name: len(part) for name, part in sets.items()}, outcome)
     record["cost"]["operations_per_image"] = operations
-    record["code"] = code
+    record |= beside
     folder.write_history(pd.DataFrame(trainer.history))
     folder.write_trajectory(trainer.trajectory)
     folder.write_weights(trainer.model.state_dict(), config)
@@ -142,8 +145,10 @@ class Guard:
         return f"{error} Back to step {trainer.step}, with other chains."
 
 
-def _run_to_the_end(trainer: Trainer, folder: RunFolder, checkpoint_seconds: float, progress: bool, code: str) -> bool:
-    """Train to the last step, and return whether the run diverged once too often."""
+def _run_to_the_end(
+    trainer: Trainer, folder: RunFolder, checkpoint_seconds: float, progress: bool, beside: dict[str, str]
+) -> bool:
+    """Train to the last step, with ``beside`` in every saved state; return whether the run diverged once too often."""
     last_shown = last_saved = time.monotonic()
     label = f"{trainer.config.method} seed {trainer.config.seed}"
     epochs = trainer.total_steps // trainer.steps_per_epoch
@@ -169,7 +174,7 @@ def _run_to_the_end(trainer: Trainer, folder: RunFolder, checkpoint_seconds: flo
             if due or trainer.step == trainer.total_steps:
                 state = trainer.state_dict()
                 if trainer.rank == 0:
-                    folder.write_state({**state, "code": code})
+                    folder.write_state({**state, **beside})
                     folder.write_history(pd.DataFrame(trainer.history))
                 last_saved = now
     return guard.gave_up
