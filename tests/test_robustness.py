@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from hdge.evaluators import robustness
+from hdge.evaluators.robustness import STRONG
 from hdge.figures import style
 from hdge.figures.robustness import curves_figure, gap_figure
 from hdge.measure import attacks
@@ -23,7 +24,7 @@ from hdge.study.settings import AttackNorm, AttackProtocol, ViewSettings
 
 SMALL = AttackProtocol(
     images=24, steps=10, l2=(0.1, 0.5), linf=(2, 20), checked=(("l2", 0.1), ("linf", 2.0)), checked_images=12,
-    autoattack_steps=10, autoattack_targets=2, autoattack_queries=20, noise_radius=20, noise_draws=2,
+    strong_steps=10, strong_targets=2, strong_queries=20, noise_radius=20, noise_draws=2,
 )  # fmt: skip
 
 
@@ -130,12 +131,12 @@ def test_an_attack_is_reproducible_and_leaves_the_global_generator_alone():
     first = attack_network(model, images, labels, 0.03, SMALL)
     assert torch.equal(torch.rand(3), expected)
     second = attack_network(model, images, labels, 0.03, SMALL)
-    assert first.keys() == second.keys() == {"l2", "linf", "autoattack", "noise"}
+    assert first.keys() == second.keys() == {"l2", "linf", "strong", "noise"}
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 
 
-def test_accuracy_falls_with_the_radius_and_autoattack_leaves_no_more_than_pgd():
+def test_accuracy_falls_with_the_radius_and_strong_leaves_no_more_than_pgd():
     model, images, labels = small_case()
     withstood = attack_network(model, images, labels, 0.0, SMALL)
     for norm in UNITS:
@@ -143,7 +144,7 @@ def test_accuracy_falls_with_the_radius_and_autoattack_leaves_no_more_than_pgd()
         assert (withstood[norm].diff(dim=0).to(torch.int8) <= 0).all()
         assert withstood[norm][-1].sum() < 24
     assert "noise" not in withstood
-    for (norm, radius), row in zip(SMALL.checked, withstood["autoattack"], strict=True):
+    for (norm, radius), row in zip(SMALL.checked, withstood["strong"], strict=True):
         at = (0, *SMALL.radii(norm)).index(radius)
         assert 0 < row.sum() <= withstood[norm][at, : SMALL.checked_images].sum() < SMALL.checked_images
 
@@ -153,7 +154,7 @@ def test_a_model_of_three_classes_can_be_checked():
     model, images, _ = small_case()
     three = nn.Sequential(model, nn.Linear(5, 3)).eval()
     with frozen(three):
-        row = attacks.withstands_autoattack(three, images, three(images).argmax(dim=1), "linf", 0.1, SMALL)
+        row = attacks.withstands_strong(three, images, three(images).argmax(dim=1), "linf", 0.1, SMALL)
     assert row.shape == (24,)
 
 
@@ -188,7 +189,7 @@ def hand_made(run: Run) -> attacks.Attacked:
     sweep = torch.stack([right, pgd_row]).to(torch.uint8)
     few = torch.tensor([[1, 1, 1, 0, 1], [0, 0, 1, 1, 1]], dtype=torch.uint8)
     noise = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 1]], dtype=torch.uint8)
-    return attacks.Attacked(run, HAND, {"l2": sweep, "linf": sweep, "autoattack": few, "noise": noise})
+    return attacks.Attacked(run, HAND, {"l2": sweep, "linf": sweep, "strong": few, "noise": noise})
 
 
 def folder(path, archived: bool = False) -> RunFolder:
@@ -219,7 +220,7 @@ def test_the_tables_of_a_hand_made_run(runs):
     rows = table.set_index(["attack", "norm", "radius"])
     assert rows.loc[("PGD", "linf", 0.0), ["n", "correct", "accuracy"]].tolist() == [10, 8, 0.8]
     assert rows.loc[("PGD", "l2", 0.5), ["n", "correct", "accuracy"]].tolist() == [10, 6, 0.6]
-    assert rows.loc[("AutoAttack", "l2", 0.5), ["n", "correct", "accuracy"]].tolist() == [5, 4, 0.8]
+    assert rows.loc[(STRONG, "l2", 0.5), ["n", "correct", "accuracy"]].tolist() == [5, 4, 0.8]
     assert table[table["claimed"]][["attack", "norm", "radius"]].values.tolist() == [
         ["PGD", "l2", 0.5],
         ["PGD", "linf", 16.0],
@@ -227,12 +228,12 @@ def test_the_tables_of_a_hand_made_run(runs):
 
     gap = robustness.gap_table([hand_made(runs[0])]).set_index(["check", "norm"])
     counts = ["n", "pgd", "checked", "only_pgd", "only_check", "difference", "masked"]
-    assert gap.loc[("AutoAttack", "l2"), counts].tolist() == [5, 1.0, 0.8, 1, 0, 0.2, True]
-    assert gap.loc[("AutoAttack", "linf"), counts].tolist() == [5, 1.0, 0.6, 2, 0, 0.4, True]
+    assert gap.loc[(STRONG, "l2"), counts].tolist() == [5, 1.0, 0.8, 1, 0, 0.2, True]
+    assert gap.loc[(STRONG, "linf"), counts].tolist() == [5, 1.0, 0.6, 2, 0, 0.4, True]
     assert gap.loc[("PGD through noise", "linf"), counts].tolist() == [5, 1.0, 1.0, 0, 0, 0.0, False]
     # n = 5 and one discordant image: (2 - 1) / 7 -+ 1.959964 sqrt((3 / 7 - 1 / 49) / 7) by hand.
     expected = 1 / 7 - 1.959964 * math.sqrt((3 / 7 - 1 / 49) / 7), 1 / 7 + 1.959964 * math.sqrt((3 / 7 - 1 / 49) / 7)
-    assert gap.loc[("AutoAttack", "l2"), ["low", "high"]].tolist() == pytest.approx(expected, abs=1e-6)
+    assert gap.loc[(STRONG, "l2"), ["low", "high"]].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_one_seed_a_method_and_all_of_those_that_claims_compare(runs):

@@ -83,11 +83,16 @@ def interpolate_pairs(reference: ImageSet) -> ImageSet:
 
     Source: paper, section 5.1 ("Interp"); JEM pairs consecutive test batches.
     """
-    cycle = _permutation(len(reference))
-    first, second = cycle, cycle.roll(-1)
+    first, second = interpolated_pairs(len(reference)).T
     total = reference.images[first].to(torch.int16) + reference.images[second].to(torch.int16)
     same = (reference.labels[first] == reference.labels[second]).long()
     return ImageSet("interp", ((total + 1) // 2).to(torch.uint8), same, ("different classes", "same class"))
+
+
+def interpolated_pairs(count: int) -> Int[Tensor, "n 2"]:
+    """List the places of both test images that each image of "interp" is made of."""
+    cycle = _permutation(count)
+    return torch.stack([cycle, cycle.roll(-1)], dim=1)
 
 
 def _generator() -> torch.Generator:

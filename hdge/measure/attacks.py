@@ -1,4 +1,4 @@
-"""Robustness of a trained network: projected gradient descent (PGD), and two checks of what it may have missed.
+"""Robustness of a trained network: projected gradient descent (PGD), strong attacks, and an attack through the noise.
 
 Pixels and radii are in [0, 1] throughout. If the network is right under the attacks of a radius and of all smaller
 ones, an image is withstood at this radius. An image that is lost is not attacked again.
@@ -7,7 +7,7 @@ ones, an image is withstood at this radius. An image that is lost is not attacke
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -24,7 +24,8 @@ from hdge.methods.base import frozen
 from hdge.study.errors import HdgeError
 from hdge.study.measured import Attacked
 from hdge.study.measurements import chosen
-from hdge.study.runs import Run, first_seeds
+from hdge.study.roster import METHODS
+from hdge.study.runs import Run
 from hdge.study.settings import AttackNorm, AttackProtocol
 
 # The unit of a protocol's radii, in pixels of [0, 1].
@@ -33,32 +34,28 @@ UNITS: dict[AttackNorm, float] = {"l2": 1.0, "linf": 1 / 255}
 ATTACK_BATCH = 100
 
 
-def to_attack(runs: Sequence[Run], protocol: AttackProtocol) -> tuple[list[tuple[Run, AttackProtocol]], list[str]]:
-    """Choose runs to attack, further seeds by PGD alone, and give one sentence for each row that is left out."""
+def to_attack(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Choose runs to attack, and give one sentence for each row of the roster that is left out."""
     own = chosen(runs, "attacks")
     left_out = {}
     for run in runs:
         if not run.classifies:
             left_out[run.row] = f"{run.row}: not attacked, for a single logit tells no classes apart."
-        elif run.row not in {one.row for one in own}:
+        elif run.row in METHODS and run.row not in {one.row for one in own}:
             left_out[run.row] = f"{run.row}: not attacked, for gradients through a flow take too long."
     order = list(dict.fromkeys(run.row for run in runs))
     own.sort(key=lambda run: (order.index(run.row), run.seed))
-    firsts = first_seeds(own)
-    short = replace(protocol, checked_images=0)
-    return [(run, protocol if run in firsts else short) for run in own], list(left_out.values())
+    return own, list(left_out.values())
 
 
 def attack_runs(runs: Sequence[Run], protocol: AttackProtocol, data_root: Path) -> tuple[list[Attacked], list[str]]:
     """Attack the runs in the order of rows, or read stored results; give one sentence for each run left out."""
-    pairs, missing = to_attack(runs, protocol)
-    protocols = {(run.row, run.seed): own for run, own in pairs}
+    own, missing = to_attack(runs)
 
     def attack(run: Run) -> Attacked:
-        own = protocols[run.row, run.seed]
-        return Attacked(run, own, attack_run(run, own, data_root))
+        return Attacked(run, protocol, attack_run(run, protocol, data_root))
 
-    attacked, without = measure_each(tqdm([run for run, _ in pairs], desc="attacks", unit="run"), attack)
+    attacked, without = measure_each(tqdm(own, desc="attacks", unit="run"), attack)
     missing += without
     if not attacked:
         raise HdgeError(
@@ -94,7 +91,7 @@ def attack_network(
 
     Returns:
         Whether an image is withstood, 0 or 1. "l2" and "linf" have shape (1 + radii, N), the first row without attack.
-        If M images are checked, "autoattack" has shape (checked, M). If there is noise as well, "noise" has shape
+        If M images are checked, "strong" has shape (checked, M). If there is noise as well, "noise" has shape
         (2, M): without attack and at the noise radius.
     """
     withstood: dict[str, Tensor] = {}
@@ -106,9 +103,9 @@ def attack_network(
             withstood[norm] = withstands_pgd(model, images, labels, norm, radii, steps, seed)
         if protocol.checked_images:
             checks = [
-                withstands_autoattack(model, *few, norm, r * UNITS[norm], protocol) for norm, r in protocol.checked
+                withstands_strong(model, *few, norm, r * UNITS[norm], protocol) for norm, r in protocol.checked
             ]
-            withstood["autoattack"] = torch.stack(checks)
+            withstood["strong"] = torch.stack(checks)
         if protocol.checked_images and noise > 0:
             noisy = ThroughNoise(model, tuple(images.shape[1:]), noise, protocol.noise_draws, seed).eval()
             radii = [protocol.noise_radius * UNITS["linf"]]
@@ -138,7 +135,7 @@ def withstands_pgd(
     return torch.stack(rows)
 
 
-def withstands_autoattack(
+def withstands_strong(
     model: nn.Module,
     images: Float[Tensor, "n channels height width"],
     labels: Int[Tensor, " n"],
@@ -146,24 +143,27 @@ def withstands_autoattack(
     radius: float,
     protocol: AttackProtocol,
 ) -> Bool[Tensor, " n"]:
-    """Find the images that are withstood under three of AutoAttack's four parts, one after the other.
+    """Find the images that are withstood under the four attacks of AutoAttack, each on what those before it have left.
 
-    The parts are APGD on the cross-entropy, targeted APGD on a ratio of logit differences (from four classes on), and
-    Square, which needs no gradient. FAB-T, the most expensive part, is left out.
+    They are APGD on the cross-entropy with restarts, APGD on a targeted ratio of logit differences (from four classes
+    on), targeted FAB, which looks for the nearest image of another class, and Square, which needs no gradient. The
+    budget is the protocol's, not that of AutoAttack's standard version.
 
     Source: Croce & Hein 2020.
     """
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+    from pyautoattack.fab_pt import FABAttack_PT
     from pyautoattack.square import SquareAttack
 
     given = {"eps": radius, "norm": {"l2": "L2", "linf": "Linf"}[norm], "seed": protocol.seed, "device": images.device}
-    steps, queries = protocol.autoattack_steps, protocol.autoattack_queries
+    steps, queries = protocol.strong_steps, protocol.strong_queries
     still = right(model, images, labels)
     classes = model(images[:1]).shape[1]
-    parts = [APGDAttack(model, n_iter=steps, **given)]
+    targets = min(protocol.strong_targets, classes - 1)
+    parts = [APGDAttack(model, n_iter=steps, n_restarts=protocol.strong_restarts, **given)]
     if classes >= 4:  # the ratio's denominator takes four logits
-        targets = min(protocol.autoattack_targets, classes - 1)
         parts.append(APGDAttack_targeted(model, n_iter=steps, n_target_classes=targets, **given))
+    parts.append(FABAttack_PT(model, n_iter=steps, targeted=True, n_target_classes=targets, **given))
     parts.append(SquareAttack(model, n_queries=queries, **given))
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []), warnings.catch_warnings():
         # The library warns of points with zero gradient, which Square covers.

@@ -20,22 +20,22 @@ def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
     If one of the runs is the critic, it scores real images as well. All finished runs of the row decide which of them
     are measured, whichever seeds are asked for.
     """
-    refuse_unknown("method", row, study.profile.methods)
+    refuse_unknown("method", row, study.profile.methods | study.profile.variants)
     for seed in seeds:
-        if (row, seed) not in study.profile.runs():
-            known = ", ".join(str(own) for name, own in study.profile.runs() if name == row)
+        if (row, seed) not in study.profile.runs(variants=True):
+            known = ", ".join(str(own) for name, own in study.profile.runs(variants=True) if name == row)
             raise HdgeError(f"profile {study.name!r} has no seed {seed} of {row}; choose from {known}.")
         if not (RunFolder.of(study.name, row, seed, study.root).path / "record.json").exists():
             raise HdgeError(f"{row}, seed {seed}: no finished run to measure; run `hdge reproduce {study.name}`.")
-    runs, missing = study.runs(rows=[row, CRITIC] if seeds_of("samples", row) != "none" else [row])
+    runs, missing = study.runs(True, rows=[row, CRITIC] if seeds_of("samples", row) != "none" else [row])
     own = [run for run in runs if run.row == row]
     asked = [run for run in own if run.seed in seeds and _has_weights(run.folder)]
     for run in chosen(own, "posthoc"):
         if run in asked:
             posthoc_scores(run, study.data_root)
-    attacked = [(run, protocol) for run, protocol in to_attack(own, study.profile.attacks)[0] if run in asked]
-    for run, protocol in tqdm(attacked, desc=f"{row} attacks", unit="run", disable=not attacked):
-        attack_run(run, protocol, study.data_root)
+    attacked = [run for run in to_attack(own)[0] if run in asked]
+    for run in tqdm(attacked, desc=f"{row} attacks", unit="run", disable=not attacked):
+        attack_run(run, study.profile.attacks, study.data_root)
     missing += _sample_and_score(study, runs, asked)
     for seed in seeds:
         folder = RunFolder.of(study.name, row, seed, study.root)

@@ -10,29 +10,28 @@ class Contents(NamedTuple):
     """What one notebook leaves in ``figures/<profile>/``.
 
     ``needs`` says which runs the notebook reads: none, the methods' runs, or the variants' runs as well. Each picture
-    has the table that it is drawn from. A profile without variants lacks ``of_variants``. The table "" takes the
-    notebook's name.
+    has the table that it is drawn from. A profile without variants lacks ``of_variants``.
     """
 
     needs: Needs
     pictures: tuple[str, ...]
     of_variants: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ("verdict",)
+    tables: tuple[str, ...] = ()
     measured: Measured = ""
 
 
 NOTEBOOKS = {
-    "00_tour": Contents("nothing", ("density",), tables=()),
+    "00_tour": Contents("nothing", ("density",)),
     "02_ood": Contents("methods", ("auroc", "histograms", "posthoc"), measured="posthoc"),
     "03_calibration": Contents("methods", ("ece", "reliability", "scaled")),
     "04_classification": Contents(
-        "methods", ("accuracy", "confusion", "cost", "learning"), tables=("seconds", "verdict")
+        "methods", ("accuracy", "confusion", "cost", "learning"), tables=("seconds",)
     ),
     "05_generation": Contents("methods", ("chains", "samples", "scores"), measured="samples"),
     "06_robustness": Contents("methods", ("curves", "gap"), measured="attacks"),
-    "07_approximation": Contents("variants", ("gradient", "partition"), ("size",)),
-    "08_paper_vs_code": Contents("variants", (), ("effects",)),
-    "09_verdict": Contents("variants", ("alpha", "claims"), tables=("",)),
+    "07_approximation": Contents("variants", ("gradient", "partition"), ("size",), tables=("summary",)),
+    "08_paper_vs_code": Contents("variants", (), ("effects",), tables=("verdict",)),
+    "09_verdict": Contents("variants", ("alpha", "claims"), tables=("singles",)),
 }
 VERDICT = "09_verdict"  # reads the tables of all others
 
@@ -50,5 +49,5 @@ def pictures(notebook: str, variants: bool) -> list[str]:
 
 def tables(notebook: str, variants: bool) -> list[str]:
     """List the full names of a notebook's tables, which include its pictures' tables."""
-    named = [f"{notebook}_{name}".rstrip("_") for name in NOTEBOOKS[notebook].tables]
+    named = [f"{notebook}_{name}" for name in NOTEBOOKS[notebook].tables]
     return pictures(notebook, variants) + named

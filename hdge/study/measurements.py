@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hdge.study.dependencies import PACKAGE, code_digest, imported_modules
+from hdge.study.protocol import judged_rows
 from hdge.study.roster import METHODS, Seeds
 
 if TYPE_CHECKING:
@@ -16,28 +17,27 @@ SCORED = ("cross_entropy",)  # the rows whose networks post-hoc detectors score
 
 
 class Kind(NamedTuple):
-    """A kind of measurement: its files in ``hdge/measure/``, and the profile's part with its protocol, if any."""
+    """A kind of measurement: its files in ``hdge/measure/``, the profile's part with its protocol, the claims' measures."""
 
     modules: tuple[str, ...]
     protocol: str = ""
+    judged: tuple[str, ...] = ()
 
 
 KINDS = {
-    "samples": Kind(("samples", "critic"), "samples"),
-    "attacks": Kind(("attacks",), "attacks"),
+    "samples": Kind(("samples", "critic"), "samples", ("log score", "log distance")),
+    "attacks": Kind(("attacks",), "attacks", ("robust",)),
     "posthoc": Kind(("posthoc",)),
 }
 
 
 def seeds_of(kind: str, row: str) -> Seeds:
-    """Choose the seeds of a row on which a kind is measured; variants are not measured."""
-    if row not in METHODS:
+    """Choose the seeds of a row on which a kind is measured: all if a claim compares them, else what the roster says."""
+    if row in judged_rows(*KINDS[kind].judged) or (kind == "posthoc" and row in SCORED):
+        return "all"
+    if row not in METHODS or kind == "posthoc":
         return "none"
-    if kind == "samples":
-        return METHODS[row].sampled
-    if kind == "attacks":
-        return METHODS[row].attacked if METHODS[row].logits == "classes" else "none"
-    return "all" if row in SCORED else "none"
+    return METHODS[row].sampled if kind == "samples" else METHODS[row].attacked
 
 
 def chosen(runs: "Sequence[Run]", kind: str) -> "list[Run]":

@@ -2,12 +2,16 @@
 
 import csv
 import hashlib
+from functools import cache
+from typing import Any
+
+import yaml
 
 from hdge.study.config import HOME
 
-FILES = (HOME / "docs" / "protocol.md", HOME / "hdge" / "verdict" / "claims.yaml")
-VERSIONS = HOME / "hdge" / "verdict" / "versions.csv"
-FIRST_SEED = 100  # runs of lower seeds are exploratory, and no verdict rests on them
+CLAIMS = HOME / "hdge" / "verdict" / "claims.yaml"
+FILES = (HOME / "docs" / "protocol.md", CLAIMS)
+VERSIONS = CLAIMS.with_name("versions.csv")
 
 
 def protocol_digest() -> str:
@@ -21,3 +25,17 @@ def versions() -> list[dict[str, str]]:
     """List the protocol's versions, oldest first: version, date, digest, what changed, after which results."""
     with VERSIONS.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+@cache
+def stated() -> dict[str, Any]:
+    """Read the claims as plain values."""
+    found: dict[str, Any] = yaml.safe_load(CLAIMS.read_text())
+    return found
+
+
+@cache
+def judged_rows(*measures: str) -> frozenset[str]:
+    """List the rows that claims compare by some measures: all of their seeds must be measured."""
+    own = [claim for claim in stated()["claims"] if claim.get("measure") in measures]
+    return frozenset(row for claim in own for row in (claim["method"], *claim["baselines"]))

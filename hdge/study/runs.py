@@ -180,6 +180,16 @@ class RunFolder:
         atomic_write(path, safetensors.torch.save(tensors, metadata))
         return tensors
 
+    def stored(self, name: str, protocol: Mapping[str, Any]) -> dict[str, Tensor] | None:
+        """Read what was measured of these weights by a protocol; return None if it was not."""
+        path = self.measured_path(name)
+        asked = {"protocol": json.loads(json.dumps(dict(protocol))), "weights": self.weights_digest()}
+        if not path.exists():
+            return None
+        with safetensors.safe_open(path, "pt") as file:
+            found = json.loads(file.metadata()["measured"])
+        return safetensors.torch.load_file(path) if asked.items() <= found.items() else None
+
     def write_state(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()
         torch.save(state, buffer)

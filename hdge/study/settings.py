@@ -199,11 +199,12 @@ class AttackProtocol:
         steps: steps of projected gradient descent.
         l2: radii in the Euclidean norm, in pixels of [0, 1], rising.
         linf: radii in the maximum norm, in 255ths, rising.
-        checked: norm and radius, from those above, where AutoAttack checks and where the verdict is passed.
+        checked: norm and radius, from those above, where the strong attacks are run and the verdict is passed.
         checked_images: how many attacked images are checked, from the first; 0 for no check of either kind.
-        autoattack_steps: steps of each of AutoAttack's gradient attacks.
-        autoattack_targets: classes at which AutoAttack's targeted attack aims.
-        autoattack_queries: queries of AutoAttack's attack without gradients.
+        strong_steps: steps of each strong attack that follows gradients.
+        strong_restarts: random starts of the strong attack on the cross-entropy.
+        strong_targets: classes at which the targeted strong attacks aim.
+        strong_queries: queries of the strong attack without gradients.
         noise_radius: radius of the attack through the evaluation noise, one of linf.
         noise_draws: m, draws of noise over which a decision and its gradient are averaged.
         seed: seed of random starts and noise.
@@ -215,16 +216,17 @@ class AttackProtocol:
     linf: tuple[int, ...] = (4, 8, 16, 24, 32, 48)
     checked: tuple[tuple[AttackNorm, float], ...] = (("l2", 0.5), ("linf", 16.0))
     checked_images: int = 100
-    autoattack_steps: int = 20
-    autoattack_targets: int = 3
-    autoattack_queries: int = 100
+    strong_steps: int = 20
+    strong_restarts: int = 2
+    strong_targets: int = 3
+    strong_queries: int = 100
     noise_radius: int = 16
     noise_draws: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
         _at_least(0, "attacks", self, "images", "checked_images", "seed")
-        _at_least(1, "attacks", self, "steps", "autoattack_steps", "autoattack_targets", "autoattack_queries")
+        _at_least(1, "attacks", self, "steps", "strong_steps", "strong_restarts", "strong_targets", "strong_queries")
         for norm in ("l2", "linf"):
             radii = self.radii(norm)
             rising = list(radii) == sorted(set(radii)) and bool(radii) and radii[0] > 0

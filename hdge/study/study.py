@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hdge.study.config import TrainConfig, data_root
+from hdge.study.config import data_root
 from hdge.study.errors import HdgeError
 from hdge.study.profiles import archived_folder, load_profile
 from hdge.study.runs import Run, RunFolder, atomic_write, project_root
@@ -48,16 +48,15 @@ class Study:
         for row, seed in self.profile.runs(variants):
             if rows and row not in rows:
                 continue
-            config = self.profile.config(row, seed)
-            folder = self._folder(row, seed, config, archived)
-            if not folder.holds(config):
-                missing.append(self._why_missing(row, seed, folder))
+            run = self.ended(row, seed, archived)
+            if run is None:
+                missing.append(self._why_missing(row, seed))
                 continue
-            record = folder.record()
+            record, config = run.folder.record(), run.config
             if record.get("outcome", "finished") != "finished":
-                missing.append(f"{row}, seed {seed}: {_how_it_ended(record)}; not in the tables.")
+                missing.append(f"{row}, seed {seed}: {how_it_ended(record)}; not in the tables.")
                 continue
-            run = Run(row, seed, folder, config)
+            folder = run.folder
             runs.append(run)
             remedy = f"delete {folder.path} to have the run trained anew"
             lost = sorted(set(config.evaluation_sets).difference(run.stored_sets()))
@@ -66,13 +65,18 @@ class Study:
             raise HdgeError(f"profile {self.name!r} has no finished run yet; run `hdge reproduce {self.name}`.")
         return runs, missing
 
-    def _folder(self, row: str, seed: int, config: TrainConfig, archived: bool) -> RunFolder:
+    def ended(self, row: str, seed: int, archived: bool = True) -> Run | None:
+        """Return a run that has ended with the profile's settings, whatever its outcome; None if there is none."""
+        config = self.profile.config(row, seed)
         folder = RunFolder.of(self.name, row, seed, self.root)
-        if archived and not folder.holds(config) and self.profile.archived_record(row, seed):
-            return RunFolder(archived_folder(self.name, row, seed))
-        return folder
+        if folder.holds(config):
+            return Run(row, seed, folder, config)
+        if archived and self.profile.archived_record(row, seed):
+            return Run(row, seed, RunFolder(archived_folder(self.name, row, seed)), config)
+        return None
 
-    def _why_missing(self, row: str, seed: int, folder: RunFolder) -> str:
+    def _why_missing(self, row: str, seed: int) -> str:
+        folder = RunFolder.of(self.name, row, seed, self.root)
         if (folder.path / "record.json").exists():
             return f"{row}, seed {seed}: trained with other settings than the profile's."
         optional = (self.profile.methods | self.profile.variants)[row].get("optional")
@@ -98,7 +102,8 @@ class Study:
         return stored
 
 
-def _how_it_ended(record: dict[str, Any]) -> str:
+def how_it_ended(record: dict[str, Any]) -> str:
+    """Say in a few words how a run ended that did not finish."""
     if record["outcome"] == "diverged":
         return f"diverged for good after {len(record['rollbacks'])} restarts"
     end = record["end"]

@@ -1,0 +1,82 @@
+"""The forest of claims: a claim in a row, a scale in a column, differences in units of the smallest of interest."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from hdge.figures.style import DOTTED, GREY, describe, subplots
+
+COLOURS = {
+    "reproduced": "#009E73", "contradicted": "#D55E00", "no difference": "#0072B2", "undecided": "#8A8A8A",
+}  # fmt: skip
+UNTESTED = "not testable here"
+REACH = 4.0  # units of delta to either side; the axis is logarithmic beyond 1
+TURN = -1  # what is claimed to be lower is drawn as if claimed to be higher
+
+
+def units(table: pd.DataFrame) -> pd.DataFrame:
+    """Express differences, limits and the paper's difference in units of delta, positive towards the claim."""
+    sign = np.where(table["kind"].isin(["lower", "rare"]), TURN, 1)
+    scaled = table[["difference", "low", "high", "paper"]].mul(sign / table["delta"], axis=0)
+    flipped = sign == TURN
+    scaled.loc[flipped, ["low", "high"]] = scaled.loc[flipped, ["high", "low"]].to_numpy()
+    return table.assign(**{f"{name}_in_delta": scaled[name] for name in scaled})
+
+
+def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Every claim that is tested at one scale at least, by its estimate, interval and verdict at each scale."""
+    found = {scale: units(table).set_index("claim") for scale, table in tables.items()}
+    first = next(iter(found.values()))
+    tested = [
+        claim
+        for claim in first.index
+        if first.loc[claim, "kind"] not in ("all", "rare")
+        and any(claim in table.index and table.loc[claim, "verdict"] != UNTESTED for table in found.values())
+    ]
+    figure, [axes] = subplots(1, len(found), 1.5 + 0.2 * len(tested), sharey=True)
+    for ax, (scale, table) in zip(axes, found.items(), strict=True):
+        _column(ax, table.reindex(tested))
+        ax.set_title(scale.split(" (")[0], fontsize=8)
+    axes[0].set_yticks(range(len(tested)), tested, fontsize=7)
+    axes[0].set_ylim(len(tested) - 0.5, -0.5)
+    axes[len(axes) // 2].set_xlabel("difference towards the claim, in units of δ")
+    marks = [
+        Line2D([], [], color=colour, marker="o", markersize=4, label=verdict) for verdict, colour in COLOURS.items()
+    ]
+    marks.append(Line2D([], [], color="black", marker="D", markersize=4, markerfacecolor="none", linestyle="", label="paper"))
+    figure.legend(handles=marks, loc="upper right", ncols=len(marks), fontsize=6.5, frameon=False)
+    describe(
+        figure,
+        "The paper's claims against their verdicts",
+        "A dot is the primary contrast of a claim with its 95 % interval over seeds and test images, in units of δ, the "
+        "smallest difference of interest. Right of 0 is the claimed side; between the dotted lines a difference is too "
+        "small to matter. The axis is logarithmic beyond ±1. Diamonds are the paper's own differences. A hollow dot "
+        "has fewer seeds than planned. Claims that are nowhere testable, and those without a difference, are in the table.",
+    )
+    return figure
+
+
+def _column(ax: Axes, table: pd.DataFrame) -> None:
+    ax.axvspan(-1, 1, color=GREY, alpha=0.1, linewidth=0)
+    ax.axvline(0, **DOTTED)
+    for y, (_, row) in enumerate(table.iterrows()):
+        if row["verdict"] in COLOURS:
+            colour = COLOURS[row["verdict"]]
+            ax.plot([row["low_in_delta"], row["high_in_delta"]], [y, y], color=colour, linewidth=1.4)
+            face = "white" if row["provisional"] else colour
+            ax.plot(row["difference_in_delta"], y, "o", color=colour, markerfacecolor=face, markersize=4.5)
+        else:
+            ax.text(0, y, "not testable", color=GREY, fontsize=6, ha="center", va="center")
+        if pd.notna(row["paper_in_delta"]):
+            ax.plot(row["paper_in_delta"], y, "D", color="black", markerfacecolor="none", markersize=3.5)
+    ax.set_xscale("symlog", linthresh=1, linscale=1)
+    reach = np.nanmax(np.abs(table[["low_in_delta", "high_in_delta", "paper_in_delta"]].to_numpy(float)), initial=2)
+    edge = 10 ** np.ceil(np.log10(reach))
+    ax.set_xlim(-edge, edge)
+    ticks = [tick for tick in (-100, -10, -1, 0, 1, 10, 100) if abs(tick) <= edge]
+    ax.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks], fontsize=7)
+    ax.minorticks_off()

@@ -1,0 +1,160 @@
+"""What a study holds for its verdicts: its runs, and the measures of the claims with the influence of every image."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from hdge.core.readings import log_q_y_given_x, of_label, prediction
+from hdge.data.splits import interpolated_pairs
+from hdge.evaluators.crossed import Crossed, interval
+from hdge.evaluators.influences import Influence, auroc_influence, average, mean_influence
+from hdge.evaluators.intervals import student_interval, student_p
+from hdge.evaluators.ood import scores_of
+from hdge.study.runs import Run
+from hdge.study.study import Study, how_it_ended
+from hdge.verdict.claims import CHANCE, Measure
+
+OF_SAMPLES = ("log score", "log distance")
+SCORES_TABLE, NOISE = "05_generation_scores", "uniform noise"
+
+
+class MissingError(Exception):
+    """A claim that cannot be tested here, and why."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The runs of a study that have ended, by row and seed, and the table of the scores of samples."""
+
+    study: Study
+    ended: dict[str, dict[int, Run]]
+    scores: pd.DataFrame
+
+    @classmethod
+    def of(cls, study: Study) -> "Evidence":
+        ended: dict[str, dict[int, Run]] = {}
+        for row, seed in study.profile.runs(variants=True):
+            run = study.ended(row, seed)
+            if run is not None:
+                ended.setdefault(row, {})[seed] = run
+        scores = study.table(SCORES_TABLE)
+        return cls(study, ended, pd.DataFrame() if scores is None else scores)
+
+    def planned(self, row: str) -> list[int]:
+        """List the seeds that the profile plans for a row."""
+        return [seed for own, seed in self.study.profile.runs(variants=True) if own == row]
+
+    def failures(self, row: str) -> list[str]:
+        """List, in a few words each, the runs of a row that diverged for good or did not train."""
+        records = {seed: run.folder.record() for seed, run in self.ended.get(row, {}).items()}
+        return [
+            f"{row}, seed {seed}: {how_it_ended(record)}"
+            for seed, record in records.items()
+            if record.get("outcome", "finished") != "finished"
+        ]
+
+    def common(self, rows: Sequence[str]) -> list[int]:
+        """List the seeds that all rows have, trained in the same precision."""
+        found = [self.ended.get(row, {}) for row in rows]
+        seeds = sorted(set.intersection(*map(set, found))) if found else []
+
+        def precisions(seed: int) -> set[str]:
+            return {own[seed].folder.record()["machine"]["precision"] for own in found}
+
+        return [seed for seed in seeds if len(precisions(seed)) == 1]
+
+    def measure(self, measure: Measure, row: str, seeds: Sequence[int], within: str = "") -> Influence:
+        """Measure a row's runs of some seeds; detection of one set, if it is named, or else the mean over all sets.
+
+        Raises:
+            MissingError: something of a run is not stored.
+        """
+        runs = [self.ended[row][seed] for seed in seeds]
+        if measure in OF_SAMPLES:
+            return Influence(self._of_samples(measure, row, seeds), {})
+        if measure == "log operations":
+            operations = [run.folder.record()["cost"]["operations_per_image"] for run in runs]
+            return Influence(np.log(operations), {})
+        if measure == "robust":
+            return self._robust(runs)
+        if measure in ("log q(x)", "max q(y|x)"):
+            return _detection(measure, runs, (within,) if within else runs[0].config.evaluation_sets)
+        return mean_influence(np.stack([_of_images(measure, run) for run in runs]))
+
+    def mean(self, measure: Measure, row: str) -> float:
+        """Average a measure over all finished runs of a row."""
+        return 0.5 if row == CHANCE else float(self.measure(measure, row, sorted(self.ended[row])).estimates.mean())
+
+    def _of_samples(self, measure: Measure, row: str, seeds: Sequence[int]) -> np.ndarray:
+        kind = "Fréchet" if measure == "log distance" else "Inception"
+        table = self.scores
+        if not table.empty:
+            table = table[(table["method"] == row) & table["score"].str.startswith(kind)].set_index("seed")
+        if table.empty or not set(seeds) <= set(table.index):
+            raise MissingError(f"samples of {row} are not scored here")
+        return np.log(table.loc[list(seeds), "value"].to_numpy())
+
+    def distances(self, row: str) -> tuple[float, float]:
+        """Return the mean Fréchet distance of a row's samples, and that of uniform noise."""
+        own = self.scores[self.scores["score"].str.startswith("Fréchet")].groupby("method")["value"].mean()
+        return float(own[row]), float(own[NOISE])
+
+    def _robust(self, runs: Sequence[Run]) -> Influence:
+        protocol, norms = self.study.profile.attacks, []
+        withstood = [run.folder.stored("attacks", asdict(protocol)) for run in runs]
+        for run, own in zip(runs, withstood, strict=True):
+            if own is None or "strong" not in own:
+                raise MissingError(f"{run.row}, seed {run.seed}, is not attacked by this protocol here")
+        for place, (norm, radius) in enumerate(protocol.checked):
+            pgd = [own[norm][1 + protocol.radii(norm).index(radius)] for own in withstood if own]
+            strong = [own["strong"][place] for own in withstood if own]
+            worst = [(a[: len(b)] & b).numpy().astype(float) for a, b in zip(pgd, strong, strict=True)]
+            norms.append(mean_influence(np.stack(worst)))
+        return average(norms)
+
+
+def _detection(measure: Measure, runs: Sequence[Run], sets: Sequence[str]) -> Influence:
+    for run in runs:
+        lost = set(sets).difference(run.stored_sets())
+        if lost:
+            raise MissingError(f"{run.row}, seed {run.seed}, has no outputs for {', '.join(sorted(lost))}")
+    inside = np.stack([_score(measure, run, "test") for run in runs])
+    outside = {name: np.stack([_score(measure, run, name) for run in runs]) for name in sets}
+    pairs = interpolated_pairs(inside.shape[1]).numpy()
+    return auroc_influence(inside, outside, {name: pairs for name in sets if name == "interp"})
+
+
+def _score(measure: Measure, run: Run, name: str) -> np.ndarray:
+    scores = scores_of(run.folder.outputs(name))
+    if measure not in scores:
+        raise MissingError(f"{run.row} has no {measure}")
+    return scores[measure].astype(float)
+
+
+def _of_images(measure: Measure, run: Run) -> np.ndarray:
+    """Whether each test image is right, or its −log q(y|x)."""
+    if not run.classifies:
+        raise MissingError(f"{run.row} does not classify")
+    outputs = run.folder.outputs("test")
+    values: Tensor = prediction(outputs.logits) == outputs.labels
+    if measure == "nll":
+        values = -of_label(log_q_y_given_x(outputs.logits.double()), outputs.labels)
+    return values.double().numpy()
+
+
+def interval_of(difference: Influence) -> Crossed:
+    """Give a difference its interval: crossed; Student's over seeds without images; none where nothing varies."""
+    if difference.parts:
+        return interval(difference)
+    values, nothing = difference.estimates, math.nan
+    mean, spread = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    low, high = student_interval(values.tolist())
+    se = spread / math.sqrt(len(values))
+    found = Crossed(
+        mean, low, high, student_p(values.tolist()), se, len(values) - 1.0, len(values), se, 0.0, nothing, nothing
+    )
+    return found if np.ptp(values) else replace(found, low=mean, high=mean)

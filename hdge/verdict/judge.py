@@ -1,0 +1,197 @@
+"""Every claim judged from the runs of a study, by the rule and the gates of docs/protocol.md."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from hdge.evaluators.crossed import Crossed
+from hdge.evaluators.influences import Influence
+from hdge.evaluators.intervals import LEAST_SEEDS, holm
+from hdge.study.protocol import versions
+from hdge.study.study import Study
+from hdge.verdict import gates
+from hdge.verdict.claims import CHANCE, Claim, claims
+from hdge.verdict.evidence import Evidence, MissingError, interval_of
+from hdge.verdict.reported import paper_difference
+from hdge.verdict.rule import Verdict, judge_all, judge_rare, outcome, p_value, seeds_needed
+
+COLUMNS = (
+    "claim", "group", "where", "words", "kind", "measure", "method", "baseline", "delta", "seeds", "planned", "n",
+    "method_mean", "baseline_mean", "difference", "low", "high", "se_seed", "se_image", "p", "p_holm", "paper",
+    "singles", "held", "seeds_needed", "provisional", "protocol", "verdict", "reason",
+)  # fmt: skip
+SHOWN = [
+    "claim", "baseline", "seeds", "n", "method_mean", "baseline_mean", "difference", "low", "high", "delta", "verdict",
+    "reason",
+]  # fmt: skip
+SINGLES = (
+    "claim", "method", "baseline", "within", "seeds", "n", "difference", "low", "high", "towards_claim",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A contrast of two rows: their seeds, means and interval."""
+
+    baseline: str
+    seeds: list[int]
+    n: int
+    method_mean: float
+    baseline_mean: float
+    found: Crossed
+
+
+def judged(study: Study, group: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Judge the claims of a group, or all; return a row a claim, and every claim's single comparisons.
+
+    Holm's p counts the claims that are judged together, so it stands only where all are.
+    """
+    evidence = Evidence.of(study)
+    own = [claim for claim in claims() if group in ("", claim.group)]
+    rows = [_row(claim, evidence) for claim in own]
+    outcomes = {row["claim"]: row["verdict"] for row in rows if "verdict" in row}
+    for claim, row in zip(own, rows, strict=True):
+        if claim.kind == "all":
+            row |= judge_all([outcomes[name] for name in claim.of])._asdict()
+    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS)).assign(scale=study.scale)
+    tested = table["p"].notna()
+    if tested.any() and not group:
+        table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].tolist())
+    singles = pd.DataFrame([single for claim in own for single in _singles(claim, evidence)], columns=list(SINGLES))
+    for name, part in singles.groupby("claim"):
+        table.loc[table["claim"] == name, ["singles", "held"]] = len(part), int((part["towards_claim"] > 0).sum())
+    return table, singles
+
+
+def _row(claim: Claim, evidence: Evidence) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "claim": claim.name, "group": claim.group, "where": claim.where, "words": claim.words, "kind": claim.kind,
+        "measure": claim.measure, "method": claim.method, "baseline": " or ".join(claim.baselines),
+        "delta": claim.delta, "paper": paper_difference(claim, evidence.study.profile.settings["dataset"]),
+        "protocol": _status(claim, evidence),
+    }  # fmt: skip
+    if claim.kind == "all":
+        return row | {"measure": "", "method": "", "baseline": "; ".join(claim.of), "delta": math.nan}
+    if claim.kind == "rare":
+        return row | _rare(claim, evidence)
+    try:
+        compared = primary(claim, evidence)
+    except MissingError as error:
+        return row | Verdict("not testable here", str(error))._asdict()
+    found, planned = compared.found, _planned(claim, compared.baseline, evidence)
+    verdict = outcome(claim.kind, found.low, found.high, claim.delta)
+    needed = seeds_needed(claim.kind, found, claim.delta) if verdict.verdict == "undecided" else math.nan
+    if verdict.verdict == "undecided":
+        more = "more images" if math.isinf(needed) else f"some {needed:.0f} seeds"
+        verdict = replace_reason(verdict, f"{verdict.reason}; it would take {more}")
+    return row | {
+        "baseline": compared.baseline, "seeds": found.seeds, "planned": planned, "n": compared.n,
+        "method_mean": compared.method_mean, "baseline_mean": compared.baseline_mean,
+        "difference": found.difference, "low": found.low, "high": found.high, "se_seed": found.se_seed,
+        "se_image": found.se_image, "p": p_value(claim.kind, found, claim.delta), "seeds_needed": needed,
+        "provisional": found.seeds < planned, **verdict._asdict(),
+    }  # fmt: skip
+
+
+def replace_reason(verdict: Verdict, reason: str) -> Verdict:
+    """Give a verdict another reason."""
+    return Verdict(verdict.verdict, reason)
+
+
+def primary(claim: Claim, evidence: Evidence) -> Compared:
+    """Compare the method with the strongest valid baseline.
+
+    Raises:
+        MissingError: a row is missing, or a gate holds the claim up.
+    """
+    _refuse(*(gates.missing(evidence, row) for row in claim.rows))
+    _refuse(*(gates.failed(evidence, row) for row in (claim.method, *claim.change)))
+    _refuse(gates.of_measure(evidence, claim, claim.method))
+    invalid = {row: gates.of_baseline(evidence, claim, row) for row in claim.baselines}
+    valid = [row for row, reason in invalid.items() if not reason]
+    if not valid:
+        _refuse(*invalid.values())
+    baseline = max(valid, key=lambda row: claim.sign * evidence.mean(claim.measure, row))
+    _refuse(gates.of_headroom(evidence, claim, baseline))
+    return compare(claim, evidence, baseline)
+
+
+def _refuse(*reasons: str) -> None:
+    said = "; ".join(reason for reason in reasons if reason)
+    if said:
+        raise MissingError(said)
+
+
+def compare(claim: Claim, evidence: Evidence, baseline: str, within: str = "") -> Compared:
+    """Compare the claim's method with one baseline on the seeds that both have, and on one set if it is named."""
+    rows = [row for row in (claim.method, baseline, *claim.change) if row != CHANCE]
+    seeds = evidence.common(rows)
+    if len(seeds) < LEAST_SEEDS:
+        raise MissingError(f"{' and '.join(rows)} have {len(seeds)} seeds in common; the rule needs {LEAST_SEEDS}")
+
+    def of(row: str) -> Influence:
+        return evidence.measure(claim.measure, row, seeds, within)
+
+    method = of(claim.method)
+    other = 0.5 if baseline == CHANCE else of(baseline)
+    difference = method - other
+    if claim.change:
+        difference -= of(claim.change[0]) - of(claim.change[1])
+    mean = other if isinstance(other, float) else float(other.estimates.mean())
+    n = sum(part.shape[1] for part in difference.parts.values())
+    return Compared(baseline, seeds, n, float(method.estimates.mean()), mean, interval_of(difference))
+
+
+def _singles(claim: Claim, evidence: Evidence) -> list[dict[str, Any]]:
+    """Compare the method with every baseline, on every set by itself where the measure has several; a description."""
+    if claim.kind in ("all", "rare"):
+        return []
+    detects = claim.measure in ("log q(x)", "max q(y|x)")
+    sets = evidence.study.profile.settings["evaluation_sets"] if detects else [""]
+    rows = []
+    for baseline in claim.baselines:
+        for within in sets:
+            try:
+                one = compare(claim, evidence, baseline, within)
+            except MissingError:
+                continue
+            found = one.found
+            rows.append(
+                {"claim": claim.name, "method": claim.method, "baseline": baseline, "within": within,
+                 "seeds": found.seeds, "n": one.n, "difference": found.difference, "low": found.low,
+                 "high": found.high, "towards_claim": claim.sign * found.difference}
+            )  # fmt: skip
+    return rows
+
+
+def _rare(claim: Claim, evidence: Evidence) -> dict[str, Any]:
+    """Count the runs of all the claim's methods that were rolled back or diverged for good."""
+    records = [run.folder.record() for row in claim.methods for run in evidence.ended.get(row, {}).values()]
+    planned = sum(len(evidence.planned(row)) for row in claim.methods)
+    if not records:
+        return Verdict("not testable here", f"no run of {' or '.join(claim.methods)} is here")._asdict()
+    diverged = sum(bool(one["rollbacks"]) or one.get("outcome") == "diverged" for one in records)
+    verdict, (low, high), p = judge_rare(diverged, len(records), claim.delta)
+    return {
+        "baseline": "", "method": ", ".join(claim.methods), "n": len(records), "planned": planned,
+        "difference": diverged / len(records), "low": low, "high": high, "p": p,
+        "provisional": len(records) < planned,
+        **replace_reason(verdict, f"{verdict.reason}: {diverged} of {len(records)} runs diverged")._asdict(),
+    }  # fmt: skip
+
+
+def _planned(claim: Claim, baseline: str, evidence: Evidence) -> int:
+    rows = [row for row in (claim.method, baseline, *claim.change) if row != CHANCE]
+    return len(set.intersection(*(set(evidence.planned(row)) for row in rows)))
+
+
+def _status(claim: Claim, evidence: Evidence) -> str:
+    """Name the version of the protocol that the oldest run of a claim began under; "exploratory" before the first."""
+    known = {one["sha256"]: int(one["version"]) for one in versions()}
+    runs = [run for row in claim.rows for run in evidence.ended.get(row, {}).values()]
+    begun = [known.get(run.folder.record().get("protocol", "")) for run in runs]
+    if not begun or None in begun:
+        return "exploratory" if begun else ""
+    return f"version {min(version for version in begun if version)}"
