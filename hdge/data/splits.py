@@ -9,10 +9,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from hdge.data.images import ImageSet, fit, read
+from hdge.data.images import ImageSet, fit
+from hdge.data.sources import MADE_FROM_TEST, check_unique, read
 from hdge.study.errors import HdgeError
 
 SPLIT_SEED = 1234  # JEM's seed for the held-out validation images
+FEWEST_TRAINING_IMAGES = 10  # of which a tenth, one image, is held out for validation
 # Mirroring a digit changes what it shows, so these are never flipped.
 MIRROR_CHANGES_IMAGE = ("digits", "svhn")
 
@@ -37,16 +39,19 @@ class Splits:
 def load_splits(name: str, root: Path) -> Splits:
     """Train, validation and test images of an in-distribution set, by fixed permutations.
 
-    Validation takes 5,000 training images, or a tenth of them if there are fewer than 50,000. A set without a split
-    gives a third of its images to the test part.
+    Validation takes 5,000 training images, or a tenth of them, rounded down, if there are fewer than 50,000. A set
+    without a split gives a third of its images, rounded down, to the test part first.
 
     Raises:
-        HdgeError: no such data set, a damaged one, or one that is only of use out of distribution.
+        HdgeError: no such data set, a damaged one, one that is only of use out of distribution, fewer than two classes,
+            fewer than ten training images, or a class without any after validation took its part.
     """
+    if name in ("digits-heldout", "photos", *MADE_FROM_TEST):
+        raise HdgeError(f"data set {name!r} has no training images; choose another as dataset.")
     train, test = read(name, root)
+    if len(test.classes) < 2:
+        raise HdgeError(f"data set {name!r} has the one class {test.classes[0]!r}; a classifier needs at least two.")
     if train is None:
-        if name in ("digits-heldout", "photos", "uniform"):
-            raise HdgeError(f"data set {name!r} has no training images; choose another as dataset.")
         order = _permutation(len(test))
         held_out = len(test) // 3
         train, test = test.take(order[held_out:]), test.take(order[:held_out])
@@ -55,9 +60,27 @@ def load_splits(name: str, root: Path) -> Splits:
             f"data set {name!r} has training images of shape {tuple(train.images.shape[1:])} and test images of "
             f"shape {tuple(test.images.shape[1:])}; they must agree."
         )
+    if len(train) < FEWEST_TRAINING_IMAGES:
+        raise HdgeError(
+            f"data set {name!r} has {len(train)} training images; add some, for it must have at least "
+            f"{FEWEST_TRAINING_IMAGES}."
+        )
     held_out = min(5000, len(train) // 10)
     order = _permutation(len(train))
-    return Splits(train.take(order[held_out:]), train.take(order[:held_out]), test)
+    splits = Splits(train.take(order[held_out:]), train.take(order[:held_out]), test)
+    _refuse_untrained_classes(splits.train)
+    return splits
+
+
+def _refuse_untrained_classes(train: ImageSet) -> None:
+    """Refuse a class without training images: a gap in the labels, or too few images of it."""
+    counts = torch.bincount(train.labels, minlength=len(train.classes))
+    absent = (counts == 0).nonzero().flatten().tolist()
+    if absent:
+        raise HdgeError(
+            f"data set {train.name!r} has no image of class {absent[0]} ({train.classes[absent[0]]!r}) among its "
+            f"{len(train)} training images; number the classes from 0 without gaps, and give each more images."
+        )
 
 
 def load_evaluation_set(name: str, root: Path, reference: ImageSet) -> ImageSet:
@@ -65,6 +88,7 @@ def load_evaluation_set(name: str, root: Path, reference: ImageSet) -> ImageSet:
 
     The sets "interp" and "uniform" are made from the in-distribution test images, the reference.
     """
+    check_unique(name, root)
     if name == "interp":
         return interpolate_pairs(reference)
     if name == "uniform":
@@ -83,6 +107,8 @@ def interpolate_pairs(reference: ImageSet) -> ImageSet:
 
     Source: paper, section 5.1 ("Interp"); JEM pairs consecutive test batches.
     """
+    if len(reference) < 2:
+        raise HdgeError(f"'interp' needs at least two test images; data set {reference.name!r} has {len(reference)}.")
     first, second = interpolated_pairs(len(reference)).T
     total = reference.images[first].to(torch.int16) + reference.images[second].to(torch.int16)
     same = (reference.labels[first] == reference.labels[second]).long()

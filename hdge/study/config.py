@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from jsonargparse import ArgumentError, ArgumentParser
 
 from hdge.study.errors import HdgeError, refuse_unknown, require
+from hdge.study.names import check_evaluation_sets, check_set_name
 from hdge.study.roster import METHODS
 from hdge.study.settings import (
     AttackSettings,
@@ -29,8 +31,14 @@ BLOCKS: dict[str, type] = {
 
 
 def data_root(given: str = "") -> Path:
-    """Resolve the folder of the data sets: as given, else $HDGE_DATA, else data/ in the checkout."""
-    return Path(given or os.environ.get("HDGE_DATA") or HOME / "data").resolve()
+    """Resolve the folder of the data sets: as given, else $HDGE_DATA, else data/ in the checkout.
+
+    ``~`` and ``$VARIABLES`` are expanded, for a shell leaves them alone in ``--data_root=~/data`` and in quotes.
+    """
+    path = os.path.expanduser(os.path.expandvars(given or os.environ.get("HDGE_DATA", "")))
+    if path.startswith("~") or re.search(r"\$[A-Za-z_{]", path):
+        raise HdgeError(f"data root {path!r} names a user or a variable that does not exist; write out the folder.")
+    return Path(path or HOME / "data").resolve()
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         refuse_unknown("method", self.method, METHODS)
+        check_set_name(self.dataset)
+        check_evaluation_sets(self.evaluation_sets, self.dataset)
         for name, kind in BLOCKS.items():
             if name not in METHODS[self.method].blocks and getattr(self, name) != kind():
                 raise HdgeError(f"{name} belongs to other methods than {self.method}; leave it out.")
