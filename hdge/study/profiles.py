@@ -2,21 +2,33 @@
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser
 
-from hdge.study.config import BLOCKS, HOME, TrainConfig, as_tuples, parse_config, parsed, refuse_unknown_settings
+from hdge.study.config import (
+    BLOCKS,
+    HOME,
+    TrainConfig,
+    as_tuples,
+    parse_config,
+    parsed,
+    read_settings,
+    refuse_unknown_settings,
+)
 from hdge.study.errors import HdgeError, refuse_unknown, require
 from hdge.study.roster import METHODS
 from hdge.study.settings import AttackProtocol, SamplingProtocol
+from hdge.study.values import read_yaml
 
 NO_SETTINGS = ("seeds", "optional")  # what a row may hold besides settings
+# Names of rows and profiles stand in paths, in lists with commas, and in YAML, where some words are no text.
+NAME = re.compile(r"(?!(?i:yes|no|on|off|true|false|null)$)[^\W\d_][\w.-]*")
 PROTOCOLS = {"samples": SamplingProtocol, "attacks": AttackProtocol}
 
 
@@ -56,8 +68,14 @@ class Profile:
     def __post_init__(self) -> None:
         per_job = self.seeds_per_job
         require("seeds_per_job", per_job, isinstance(per_job, int) and per_job >= 0, "a whole number, 0 for all seeds")
+        for row in self.variants:
+            require("variants", row, row not in self.methods, "named unlike the methods")
+        for row, own in {**self.methods, **self.variants}.items():
+            _require_seeds(f"{row}: seeds", own.get("seeds", self.seeds))
+            optional = own.get("optional", False)
+            require(f"{row}: optional", optional, isinstance(optional, bool), "true or false")
 
-    def config(self, row: str, seed: int, **overrides: Any) -> TrainConfig:
+    def config(self, row: str, seed: int, /, **overrides: Any) -> TrainConfig:
         """Build the config of one run of a row; overrides win over the profile."""
         refuse_unknown("method", row, self.methods | self.variants)
         own = self.variants.get(row, {})
@@ -65,6 +83,11 @@ class Profile:
         refuse_unknown("method", method, self.methods)
         if not isinstance(seed, int):
             raise HdgeError(f"seed is {seed!r}; it must be int.")
+        for name in ("method", "seed", *NO_SETTINGS):
+            if name in overrides or name in self.settings:
+                raise HdgeError(f"{name} is no setting that rows share; a profile's rows and `seeds` give it.")
+            if name in ("method", "seed") and name in self.methods[method]:
+                raise HdgeError(f"{name} is no setting of the method {method}; leave it out.")
         blocks = METHODS[method].blocks if method in METHODS else tuple(BLOCKS)
         values = {name: value for name, value in self.settings.items() if name not in BLOCKS or name in blocks}
         for more in (self.methods[method], own, overrides, {"method": method}):
@@ -119,17 +142,60 @@ def load_profile(name: str, folder: Path = HOME / "profiles") -> Profile:
     """Read ``profiles/<name>.yaml``, over the profile that it is "like" if it says so, and check each of its runs."""
     values = _values(name, folder)
     needed, known = ("scale", "seeds", "settings", "methods"), [f.name for f in fields(Profile)][1:]
-    if not isinstance(values, dict) or not set(needed) <= set(values) <= set(known):
+    if not set(needed) <= set(values) <= set(known):
         allowed = ", ".join(sorted(set(known) - set(needed)))
         raise HdgeError(f"profile {name!r} must hold {', '.join(needed)}, and at most {allowed} besides.")
-    methods = {method: own or {} for method, own in values["methods"].items()}
-    protocols = {part: _protocol(part, values.get(part, {})) for part in PROTOCOLS}
-    seeds, variants = tuple(values["seeds"]), values.get("variants", {})
-    others = {**protocols, "seeds_per_job": values.get("seeds_per_job", 0)}
-    profile = Profile(name, values["scale"], seeds, values["settings"], methods, variants, **others)
+    try:
+        return _profile(name, values)
+    except HdgeError as error:
+        raise HdgeError(f"profile {name!r}: {error}") from None
+
+
+def _profile(name: str, values: dict[str, Any]) -> Profile:
+    """Check a profile's parts and each of its runs."""
+    scale = values["scale"]
+    require("scale", repr(scale), isinstance(scale, str) and bool(scale.strip()), "a text")
+    _require_seeds("seeds", values["seeds"])
+    rows = {part: _rows(part, values.get(part, {})) for part in ("methods", "variants")}
+    require("methods", "empty", bool(rows["methods"]), "a group of at least one method")
+    read_settings(
+        {name: own for name, own in values["settings"].items() if name not in ("method", "seed", *NO_SETTINGS)}
+    )
+    others: dict[str, Any] = {part: _protocol(part, values.get(part, {})) for part in PROTOCOLS}
+    others["seeds_per_job"] = values.get("seeds_per_job", 0)
+    settings, seeds = values["settings"], tuple(values["seeds"])
+    profile = Profile(name, scale, seeds, settings, rows["methods"], rows["variants"], **others)
     for row, seed in profile.runs(variants=True):
-        profile.config(row, seed)
+        try:
+            profile.config(row, seed)
+        except HdgeError as error:
+            raise HdgeError(f"{row}: {error}") from None
     return profile
+
+
+def _rows(part: str, values: Any) -> dict[str, dict[str, Any]]:
+    """Check that rows are groups, of which an empty one changes nothing."""
+    rows = {row: {} if own is None else own for row, own in _group(part, values).items()}
+    for row, own in rows.items():
+        _require_name("row", row)
+        _group(row, own)
+    return rows
+
+
+def _group(part: Any, values: Any) -> dict[Any, Any]:
+    require(part, repr(values), isinstance(values, dict), "a group, lines of `name: value`")
+    return values
+
+
+def _require_seeds(name: str, seeds: Any) -> None:
+    whole = isinstance(seeds, list | tuple) and bool(seeds) and all(type(seed) is int and seed >= 0 for seed in seeds)
+    require(name, repr(seeds), whole and len(set(seeds)) == len(seeds), "a list of different whole numbers, 0 or more")
+
+
+def _require_name(kind: str, name: Any) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        remedy = "it must begin with a letter and hold letters, digits, '_', '-' and '.' alone"
+        raise HdgeError(f"{kind} {name!r} cannot be a name; {remedy}.")
 
 
 def _protocol(part: str, values: Any) -> Any:
@@ -141,12 +207,17 @@ def _protocol(part: str, values: Any) -> Any:
     return kind(**{name: as_tuples(value) for name, value in found.items()})
 
 
-def _values(name: str, folder: Path) -> Any:
+def _values(name: Any, folder: Path, before: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a profile's file, merged into the profile that it is like."""
+    _require_name("profile", name)
     refuse_unknown("profile", name, sorted(path.stem for path in folder.glob("*.yaml")))
-    values = yaml.safe_load((folder / f"{name}.yaml").read_text())
-    if not isinstance(values, dict) or "like" not in values:
+    if name in before:
+        raise HdgeError(f"profile {name!r} is like itself, through {', '.join(before)}; let one of them stand alone.")
+    values = read_yaml(folder / f"{name}.yaml")
+    for part in ("settings", *PROTOCOLS):
+        _group(f"profile {name!r}: {part}", values.get(part, {}))
+    if "like" not in values:
         return values
-    other = _values(values.pop("like"), folder)
+    other = _values(values.pop("like"), folder, (*before, name))
     shared = {part: merged(other[part], values.get(part, {})) for part in ("settings", *PROTOCOLS) if part in other}
     return {**other, **values, **shared}
