@@ -21,7 +21,9 @@ TRAINING = NOTEBOOKS / "01_training.ipynb"
 RUNS = f"papermill_runs/{profile.name}/runs"
 EXECUTED = f"papermill_runs/{profile.name}/notebooks"
 FIGURES = f"figures/{profile.name}"
-JOBS = profile.jobs(only)
+fresh = bool(config.get("fresh"))
+HERE = profile.trained(only, fresh)
+JOBS = profile.jobs(only, fresh)
 DRAWN = contents.notebooks(bool(profile.variants))
 
 
@@ -38,8 +40,9 @@ def drawn(notebook):
 # a failed job, or with `update()` puts older ones back. A job itself leaves alone what is up to date, seed by seed.
 def trained(row, seed):
     """A run's stamp; of a run that the repository archives, its record, whatever its age beside the code's."""
-    archived = profile.archived_record(row, seed)
-    return ancient(str(archived)) if archived else f"{RUNS}/{row}-seed{seed}/trained.txt"
+    if (row, seed) in HERE:
+        return f"{RUNS}/{row}-seed{seed}/trained.txt"
+    return ancient(str(profile.archived_record(row, seed)))
 
 
 def measured(row, seeds):
@@ -47,7 +50,7 @@ def measured(row, seeds):
 
 
 def all_trained(variants):
-    return [trained(row, seed) for row, seed in profile.wanted(only, variants)]
+    return [trained(row, seed) for row, seed in profile.wanted(only, fresh, variants)]
 
 
 def runs_of(notebook):
@@ -63,7 +66,7 @@ def measured_for(notebook):
 def weights_for(row):
     """Of all seeds of a row, among which those to be measured are chosen, and of the critic of its samples."""
     rows = (row, CRITIC) if seeds_of("samples", row) != "none" else (row,)
-    return [trained(other, seed) for other, seed in profile.wanted(only) if other in rows]
+    return [trained(other, seed) for other, seed in profile.wanted(only, fresh, variants=True) if other in rows]
 
 
 def judged(notebook):

@@ -3,20 +3,36 @@
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 
-from hdge.study.config import HOME, config_from, data_root, train_parser
-from hdge.study.errors import HdgeError
+from hdge.study.config import HOME, config_from, data_root, place, read_settings, train_parser
+from hdge.study.errors import HdgeError, require
 from hdge.study.profiles import load_profile
+from hdge.study.values import read_yaml
 
 DATA_HELP = "where data sets are found or downloaded (default: $HDGE_DATA, or data/ in the checkout)"
 ROOT_HELP = "holds papermill_runs/ and figures/ (default: the checkout)"
 SNAKEFILE = HOME / "Snakefile"
+
+
+class SettingsFile(ActionConfigFile):
+    """``--config``: a file of settings, read as strictly as a profile; words after it on the command line win."""
+
+    @staticmethod
+    def apply_config(parser: ArgumentParser, cfg: Namespace, dest: str, value: Any) -> None:
+        path = place(value)
+        settings = read_yaml(path)
+        try:
+            read_settings(settings)
+        except HdgeError as error:
+            raise HdgeError(f"{path}: {error}") from None
+        ActionConfigFile.apply_config(parser, cfg, dest, json.dumps(settings))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,11 +42,21 @@ def main(arguments: list[str] | None = None) -> int:
         command = parsed[parsed.subcommand]
         return COMMANDS[parsed.subcommand](command)
     except (HdgeError, ArgumentError) as error:
-        print(f"hdge: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"hdge: {_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("hdge: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _sentence(error: Exception) -> str:
+    """Write an error in one line, and one of a word's type as errors of settings in files are written."""
+    text = " ".join(str(error).split())
+    wrong = re.fullmatch(r"Parser key \"(.+?)\": Expected a <class '(\w+)'>. Got value: (.*)", text)
+    if not wrong:
+        return text
+    name, kind, value = wrong.groups()
+    return f"{name} is {value!r}; it must be {'a list such as [svhn, interp]' if kind == 'tuple' else kind}."
 
 
 def _parser() -> ArgumentParser:
@@ -49,7 +75,7 @@ def _parser() -> ArgumentParser:
     commands.add_subcommand("reproduce", reproduce, help="run what is not up to date: training, figures, tables")
 
     train = train_parser()
-    train.add_argument("--config", action=ActionConfigFile, help="a YAML file of the settings below")
+    train.add_argument("--config", action=SettingsFile, help="a YAML file of the settings below")
     train.add_argument("--output", default="runs/latest", help="run folder; a killed run in it is taken up again")
     train.add_argument("--data_root", default="", help=DATA_HELP)
     train.add_argument("--checkpoint_seconds", type=float, default=60.0, help="how often the state is saved")
@@ -79,7 +105,7 @@ def _reproduce(arguments: Namespace) -> int:
         raise HdgeError(f"cores is {arguments.cores}; it must be at least 1.")
     only = [name for name in arguments.only.split(",") if name]
     load_profile(arguments.profile).wanted(only)
-    root = Path(arguments.root).resolve() if arguments.root else HOME
+    root = place(arguments.root) if arguments.root else HOME
     nearest = next(folder for folder in (root, *root.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise HdgeError(f"{nearest} is no folder that can be written to; choose another root.")
@@ -114,12 +140,14 @@ def _train(arguments: Namespace) -> int:
     from hdge.training.loop import train
     from hdge.training.ranks import process_group
 
-    folder = RunFolder(Path(arguments.output).resolve())
+    seconds = arguments.checkpoint_seconds
+    require("checkpoint_seconds", seconds, seconds is not None and seconds >= 0, "0 or more")
+    folder = RunFolder(place(arguments.output))
     config = config_from(arguments)
     with process_group() as group:
         train(
             config, folder, data_root(arguments.data_root),
-            checkpoint_seconds=arguments.checkpoint_seconds, group=group,
+            checkpoint_seconds=seconds, group=group,
         )  # fmt: skip
         if rank_of(group)[0] == 0:
             outcome = folder.record()["outcome"]

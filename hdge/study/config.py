@@ -28,17 +28,23 @@ BLOCKS: dict[str, type] = {
     "hybrid": HybridSettings, "queue": QueueSettings, "sgld": SgldSettings, "views": ViewSettings,
     "flow": FlowSettings, "attack": AttackSettings,
 }  # fmt: skip
+IN_RUNS = ("train", "validation", "test")  # outputs of the in-distribution set, after which no other set is named
+NAMED = "a name without separators of a path"
+
+
+def place(given: str | Path) -> Path:
+    """Resolve a path that a user gives; a "~" that no shell has replaced is the home, $NAME an environment variable."""
+    path = Path(os.path.expanduser(given))
+    if not any("$" in str(folder) and os.path.exists(folder) for folder in (path, *path.parents)):
+        path = Path(os.path.expandvars(path))
+        if re.match(r"~|.*\$(\w|\{\w+\})", str(path)):
+            raise HdgeError(f"{str(given)!r} names a home or a variable that is not there; write the path out.")
+    return path.resolve()
 
 
 def data_root(given: str = "") -> Path:
-    """Resolve the folder of the data sets: as given, else $HDGE_DATA, else data/ in the checkout.
-
-    ``~`` and ``$VARIABLES`` are expanded, for a shell leaves them alone in ``--data_root=~/data`` and in quotes.
-    """
-    path = os.path.expanduser(os.path.expandvars(given or os.environ.get("HDGE_DATA", "")))
-    if path.startswith("~") or re.search(r"\$[A-Za-z_{]", path):
-        raise HdgeError(f"data root {path!r} names a user or a variable that does not exist; write out the folder.")
-    return Path(path or HOME / "data").resolve()
+    """Resolve the folder of the data sets: as given, else $HDGE_DATA, else data/ in the checkout."""
+    return place(given or os.environ.get("HDGE_DATA") or HOME / "data")
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,15 @@ class TrainConfig:
         self._bound("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._bound("dropout", 0 <= self.dropout < 1, "in [0, 1)")
         self._bound("decay", 0 < self.decay <= 1, "in (0, 1]")
-        self._bound("milestones", list(self.milestones) == sorted(set(self.milestones)), "in rising order")
+        rising = list(self.milestones) == sorted({epoch for epoch in self.milestones if epoch > 0})
+        self._bound("milestones", rising, "epochs from 1 in rising order")
+        require("dataset", repr(self.dataset), _is_file_name(self.dataset), NAMED)
+        for name in self.evaluation_sets:
+            if not _is_file_name(name) or name in IN_RUNS or self.evaluation_sets.count(name) > 1:
+                others = ", ".join(IN_RUNS)
+                raise HdgeError(
+                    f"evaluation_sets holds {name!r}; it must be {NAMED}, given once, and none of {others}."
+                )
         self._suit_the_method()
 
     def _suit_the_method(self) -> None:
@@ -165,7 +179,9 @@ class TrainConfig:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "TrainConfig":
         """Read a config that was written as JSON; a setting that the record lacks has its default."""
-        return cls(**{name: _frozen(BLOCKS[name], v) if name in BLOCKS else as_tuples(v) for name, v in values.items()})
+        refuse_empty(values)
+        own = {name: _frozen(BLOCKS[name], name, v) if name in BLOCKS else as_tuples(v) for name, v in values.items()}
+        return cls(**own)
 
     def is_recorded_as(self, values: Mapping[str, Any]) -> bool:
         """Check whether recorded values are equal to this config."""
@@ -180,8 +196,21 @@ def as_tuples(value: Any) -> Any:
     return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
-def _frozen(kind: type, values: Mapping[str, Any]) -> Any:
+def _frozen(kind: type, block: str, values: Mapping[str, Any]) -> Any:
+    refuse_empty(values, f"{block}.")
     return kind(**{name: as_tuples(value) for name, value in values.items()})
+
+
+def refuse_empty(values: Mapping[str, Any], block: str = "") -> None:
+    """Refuse a setting without a value, which YAML reads as null."""
+    for name, value in values.items():
+        if value is None:
+            raise HdgeError(f"{block}{name} is empty; give it a value, or leave it out.")
+
+
+def _is_file_name(name: Any) -> bool:
+    """Check whether a data set's name can name files: those of its images, and those of its outputs."""
+    return isinstance(name, str) and bool(name.strip()) and not name.startswith(".") and not re.search(r"[/\\\0]", name)
 
 
 def train_parser(**options: Any) -> ArgumentParser:
@@ -193,14 +222,20 @@ def train_parser(**options: Any) -> ArgumentParser:
 
 def parse_config(settings: Mapping[str, Any]) -> TrainConfig:
     """Build a config from the plain values of a notebook or a YAML file, and refuse any that does not fit."""
-    refuse_unknown_settings(settings, TrainConfig)
     method = settings.get("method", TrainConfig.method)
     refuse_unknown("method", method, METHODS)
     for name in set(settings) & set(BLOCKS):
         if name not in METHODS[method].blocks:
             raise HdgeError(f"{name} belongs to other methods than {method}; leave it out.")
+    return config_from(read_settings(settings))
+
+
+def read_settings(settings: Mapping[str, Any]) -> Any:
+    """Parse settings by their types, and refuse names that are none."""
+    refuse_unknown_settings(settings, TrainConfig)
+    for name in set(settings) & set(BLOCKS):
         refuse_unknown_settings(settings[name], BLOCKS[name], name)
-    return config_from(parsed(train_parser(), settings, TrainConfig))
+    return parsed(train_parser(), settings, TrainConfig)
 
 
 def refuse_unknown_settings(values: Any, kind: Any, block: str = "") -> None:
@@ -217,6 +252,11 @@ def refuse_unknown_settings(values: Any, kind: Any, block: str = "") -> None:
 
 def parsed(parser: ArgumentParser, settings: Mapping[str, Any], kind: Any) -> Any:
     """Parse plain values, each to the type that the dataclass gives its name."""
+    refuse_empty(settings)
+    for name, value in settings.items():
+        for own, text in value.items() if isinstance(value, Mapping) else [("", value)]:
+            if isinstance(text, str) and re.fullmatch(r"[-+\d_.]+:[\d:.]+", text):  # the parser reads 1:00 as 60
+                raise HdgeError(f"{f'{name}.{own}'.rstrip('.')} is {text!r}; write a number without a colon.")
     try:
         return parser.parse_object(dict(settings))
     except ArgumentError as error:
@@ -239,7 +279,14 @@ def _type_error(message: str, settings: Mapping[str, Any], kind: Any, block: str
             if nested:
                 return nested
         elif f'"{block}{field.name}"' in message and field.name in settings:
-            choices = get_args(field.type) if get_origin(field.type) is Literal else ()
-            expected = ", ".join(choices) if choices else getattr(field.type, "__name__", field.type)
-            return f"{block}{field.name} is {settings[field.name]!r}; it must be {expected}."
+            return f"{block}{field.name} is {settings[field.name]!r}; it must be {_expected(field.type)}."
     return "" if block else " ".join(message.split())
+
+
+def _expected(kind: Any) -> str:
+    """Name a setting's type for a reader."""
+    if get_origin(kind) is Literal:
+        return ", ".join(map(str, get_args(kind)))
+    if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
+        return f"a list of {_expected(get_args(kind)[0])}"
+    return str(getattr(kind, "__name__", kind))

@@ -2,21 +2,34 @@
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser
 
-from hdge.study.config import BLOCKS, HOME, TrainConfig, as_tuples, parse_config, parsed, refuse_unknown_settings
+from hdge.study.config import (
+    BLOCKS,
+    HOME,
+    TrainConfig,
+    as_tuples,
+    parse_config,
+    parsed,
+    read_settings,
+    refuse_unknown_settings,
+)
 from hdge.study.errors import HdgeError, refuse_unknown, require
 from hdge.study.roster import METHODS
 from hdge.study.settings import AttackProtocol, SamplingProtocol
+from hdge.study.values import read_yaml
 
 NO_SETTINGS = ("seeds", "optional")  # what a row may hold besides settings
+# Names of rows and profiles stand in paths, in lists with commas, and in YAML, where some words are no text.
+NAME = re.compile(r"(?!(?i:yes|no|on|off|true|false|null)$)[^\W\d_][\w.-]*")
+PROOF_SEEDS = 3
 PROTOCOLS = {"samples": SamplingProtocol, "attacks": AttackProtocol}
 
 
@@ -42,6 +55,8 @@ class Profile:
         attacks: how notebook 06 attacks trained networks.
         references: rows that are also trained once for twice the epochs, as variants ``<row>_twice``; the gates of the
             verdict ask whether a baseline had enough.
+        proof: rows of which three seeds are trained from scratch, although they are archived, to prove that runs
+            reproduce. Other rows of the profile are then trained only when asked for.
         seeds_per_job: how many seeds of a row one job trains and then measures; 0 for all. A cluster spreads jobs.
     """
 
@@ -54,13 +69,20 @@ class Profile:
     samples: SamplingProtocol = SamplingProtocol()
     attacks: AttackProtocol = AttackProtocol()
     references: tuple[str, ...] = ()
+    proof: tuple[str, ...] = ()
     seeds_per_job: int = 0
 
     def __post_init__(self) -> None:
         per_job = self.seeds_per_job
         require("seeds_per_job", per_job, isinstance(per_job, int) and per_job >= 0, "a whole number, 0 for all seeds")
+        for row in self.variants:
+            require("variants", row, row not in self.methods, "named unlike the methods")
+        for row, own in {**self.methods, **self.variants}.items():
+            _require_seeds(f"{row}: seeds", own.get("seeds", self.seeds))
+            optional = own.get("optional", False)
+            require(f"{row}: optional", optional, isinstance(optional, bool), "true or false")
 
-    def config(self, row: str, seed: int, **overrides: Any) -> TrainConfig:
+    def config(self, row: str, seed: int, /, **overrides: Any) -> TrainConfig:
         """Build the config of one run of a row; overrides win over the profile."""
         refuse_unknown("method", row, self.methods | self.variants)
         own = self.variants.get(row, {})
@@ -68,6 +90,11 @@ class Profile:
         refuse_unknown("method", method, self.methods)
         if not isinstance(seed, int):
             raise HdgeError(f"seed is {seed!r}; it must be int.")
+        for name in ("method", "seed", *NO_SETTINGS):
+            if name in overrides or name in self.settings:
+                raise HdgeError(f"{name} is no setting that rows share; a profile's rows and `seeds` give it.")
+            if name in ("method", "seed") and name in self.methods[method]:
+                raise HdgeError(f"{name} is no setting of the method {method}; leave it out.")
         blocks = METHODS[method].blocks if method in METHODS else tuple(BLOCKS)
         values = {name: value for name, value in self.settings.items() if name not in BLOCKS or name in blocks}
         for more in (self.methods[method], own, overrides, {"method": method}):
@@ -88,20 +115,29 @@ class Profile:
         recorded = json.loads(path.read_text())["config"]
         return path if self.config(row, seed).is_recorded_as(recorded) else None
 
-    def wanted(self, only: Sequence[str] = (), variants: bool = False) -> list[tuple[str, int]]:
-        """List the runs that figures draw from: archived ones, and those of ``only``, else of all but optional rows."""
+    def trained(self, only: Sequence[str] = (), fresh: bool = False) -> list[tuple[str, int]]:
+        """List the runs to be trained here: those of ``only``, or of the proof, or of all rows that are not optional.
+
+        What is archived is trained again only for the proof, or if ``fresh`` is set.
+        """
         rows = self.methods | self.variants
         for row in only:
             refuse_unknown("method", row, rows)
+        if self.proof and not only and not fresh:
+            return [(row, seed) for row in self.proof for seed in rows[row].get("seeds", self.seeds)[:PROOF_SEEDS]]
         chosen = only or [row for row, own in rows.items() if not own.get("optional")]
-        return [(r, s) for r, s in self.runs(variants) if r in chosen or self.archived_record(r, s) is not None]
+        return [(r, s) for r, s in self.runs(True) if r in chosen and (fresh or self.archived_record(r, s) is None)]
 
-    def jobs(self, only: Sequence[str] = ()) -> list[tuple[str, tuple[int, ...]]]:
-        """Group the wanted runs that have no archived copy: at most ``seeds_per_job`` seeds of a row together."""
+    def wanted(self, only: Sequence[str] = (), fresh: bool = False, variants: bool = False) -> list[tuple[str, int]]:
+        """List the runs that figures draw from: those trained here, and archived ones."""
+        here = set(self.trained(only, fresh))
+        return [run for run in self.runs(variants) if run in here or self.archived_record(*run) is not None]
+
+    def jobs(self, only: Sequence[str] = (), fresh: bool = False) -> list[tuple[str, tuple[int, ...]]]:
+        """Group the runs to be trained here: at most ``seeds_per_job`` seeds of a row together."""
         own: dict[str, list[int]] = {}
-        for row, seed in self.wanted(only, variants=True):
-            if self.archived_record(row, seed) is None:
-                own.setdefault(row, []).append(seed)
+        for row, seed in self.trained(only, fresh):
+            own.setdefault(row, []).append(seed)
         most = self.seeds_per_job or sys.maxsize
         return [(row, tuple(seeds[i : i + most])) for row, seeds in own.items() for i in range(0, len(seeds), most)]
 
@@ -127,25 +163,73 @@ def load_profile(name: str, folder: Path = HOME / "profiles") -> Profile:
     """Read ``profiles/<name>.yaml``, over the profile that it is "like" if it says so, and check each of its runs."""
     values = _values(name, folder)
     needed, known = ("scale", "seeds", "settings", "methods"), [f.name for f in fields(Profile)][1:]
-    if not isinstance(values, dict) or not set(needed) <= set(values) <= set(known):
+    if not set(needed) <= set(values) <= set(known):
         allowed = ", ".join(sorted(set(known) - set(needed)))
         raise HdgeError(f"profile {name!r} must hold {', '.join(needed)}, and at most {allowed} besides.")
-    methods = {method: own or {} for method, own in values["methods"].items()}
-    protocols = {part: _protocol(part, values.get(part, {})) for part in PROTOCOLS}
-    seeds, variants = tuple(values["seeds"]), values.get("variants", {})
-    others = {**protocols, "seeds_per_job": values.get("seeds_per_job", 0)}
-    references = tuple(values.get("references", ()))
-    for row in references:
-        refuse_unknown("method", row, methods)
-        epochs = 2 * methods[row].get("epochs", values["settings"].get("epochs", TrainConfig.epochs))
-        lowest = min(methods[row].get("seeds", seeds))
-        variants = {**variants, reference(row): {"method": row, "epochs": epochs, "seeds": [lowest]}}
-    profile = Profile(
-        name, values["scale"], seeds, values["settings"], methods, variants, references=references, **others
+    try:
+        return _profile(name, values)
+    except HdgeError as error:
+        raise HdgeError(f"profile {name!r}: {error}") from None
+
+
+def _profile(name: str, values: dict[str, Any]) -> Profile:
+    """Check a profile's parts and each of its runs."""
+    scale = values["scale"]
+    require("scale", repr(scale), isinstance(scale, str) and bool(scale.strip()), "a text")
+    _require_seeds("seeds", values["seeds"])
+    rows = {part: _rows(part, values.get(part, {})) for part in ("methods", "variants")}
+    require("methods", "empty", bool(rows["methods"]), "a group of at least one method")
+    read_settings(
+        {name: own for name, own in values["settings"].items() if name not in ("method", "seed", *NO_SETTINGS)}
     )
+    others: dict[str, Any] = {part: _protocol(part, values.get(part, {})) for part in PROTOCOLS}
+    others["seeds_per_job"] = values.get("seeds_per_job", 0)
+    settings, seeds = values["settings"], tuple(values["seeds"])
+    for part in ("references", "proof"):
+        others[part] = _names(part, values.get(part, []), rows["methods"])
+    for row in others["references"]:
+        epochs = 2 * rows["methods"][row].get("epochs", settings.get("epochs", TrainConfig.epochs))
+        lowest = min(rows["methods"][row].get("seeds", seeds))
+        rows["variants"][reference(row)] = {"method": row, "epochs": epochs, "seeds": [lowest]}
+    profile = Profile(name, scale, seeds, settings, rows["methods"], rows["variants"], **others)
     for row, seed in profile.runs(variants=True):
-        profile.config(row, seed)
+        try:
+            profile.config(row, seed)
+        except HdgeError as error:
+            raise HdgeError(f"{row}: {error}") from None
     return profile
+
+
+def _rows(part: str, values: Any) -> dict[str, dict[str, Any]]:
+    """Check that rows are groups, of which an empty one changes nothing."""
+    rows = {row: {} if own is None else own for row, own in _group(part, values).items()}
+    for row, own in rows.items():
+        _require_name("row", row)
+        _group(row, own)
+    return rows
+
+
+def _group(part: Any, values: Any) -> dict[Any, Any]:
+    require(part, repr(values), isinstance(values, dict), "a group, lines of `name: value`")
+    return values
+
+
+def _names(part: str, names: Any, known: dict[str, Any]) -> tuple[str, ...]:
+    require(part, repr(names), isinstance(names, list), "a list of rows")
+    for name in names:
+        refuse_unknown(f"method of {part}", name, known)
+    return tuple(names)
+
+
+def _require_seeds(name: str, seeds: Any) -> None:
+    whole = isinstance(seeds, list | tuple) and bool(seeds) and all(type(seed) is int and seed >= 0 for seed in seeds)
+    require(name, repr(seeds), whole and len(set(seeds)) == len(seeds), "a list of different whole numbers, 0 or more")
+
+
+def _require_name(kind: str, name: Any) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        remedy = "it must begin with a letter and hold letters, digits, '_', '-' and '.' alone"
+        raise HdgeError(f"{kind} {name!r} cannot be a name; {remedy}.")
 
 
 def _protocol(part: str, values: Any) -> Any:
@@ -157,12 +241,17 @@ def _protocol(part: str, values: Any) -> Any:
     return kind(**{name: as_tuples(value) for name, value in found.items()})
 
 
-def _values(name: str, folder: Path) -> Any:
+def _values(name: Any, folder: Path, before: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a profile's file, merged into the profile that it is like."""
+    _require_name("profile", name)
     refuse_unknown("profile", name, sorted(path.stem for path in folder.glob("*.yaml")))
-    values = yaml.safe_load((folder / f"{name}.yaml").read_text())
-    if not isinstance(values, dict) or "like" not in values:
+    if name in before:
+        raise HdgeError(f"profile {name!r} is like itself, through {', '.join(before)}; let one of them stand alone.")
+    values = read_yaml(folder / f"{name}.yaml")
+    for part in ("settings", *PROTOCOLS):
+        _group(f"profile {name!r}: {part}", values.get(part, {}))
+    if "like" not in values:
         return values
-    other = _values(values.pop("like"), folder)
+    other = _values(values.pop("like"), folder, (*before, name))
     shared = {part: merged(other[part], values.get(part, {})) for part in ("settings", *PROTOCOLS) if part in other}
     return {**other, **values, **shared}

@@ -35,7 +35,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hdge.study.config import HOME, TrainConfig
+from hdge.study.config import HOME, TrainConfig, place
 from hdge.study.dependencies import code_digest, imported_modules
 from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
@@ -45,7 +45,7 @@ TRAINED = "trained.txt"  # the DAG's stamp beside a record
 
 def project_root(root: str | Path) -> Path:
     """Resolve the folder that holds papermill_runs/ and figures/, by default the checkout."""
-    return Path(root).resolve() if str(root) else HOME
+    return place(root) if str(root) else HOME
 
 
 def atomic_write(path: Path, content: bytes) -> None:

@@ -21,6 +21,8 @@ def train_row(
     """
     if not isinstance(seeds, list | tuple) or not seeds:
         raise HdgeError(f"seeds is {seeds!r}; it must be a list of at least one seed.")
+    if not isinstance(settings, dict):
+        raise HdgeError(f"settings is {settings!r}; it must be a group, which papermill takes by -y and not by -p.")
     name = f"{plan.name}-with-own-settings" if settings else plan.name
     configs = {seed: plan.config(row, seed, **settings) for seed in seeds}
     runs, failed = [], []
