@@ -71,6 +71,7 @@ def _parser() -> ArgumentParser:
     reproduce.add_argument("--data_root", default="", help=DATA_HELP)
     reproduce.add_argument("--root", default="", help=ROOT_HELP)
     reproduce.add_argument("--only", default="", help="methods to train, with commas; by default all but optional ones")
+    reproduce.add_argument("--fresh", action="store_true", help="train everything anew, also what is archived")
     reproduce.add_argument("--dry_run", action="store_true", help="only say what would run, and why")
     commands.add_subcommand("reproduce", reproduce, help="run what is not up to date: training, figures, tables")
 
@@ -89,6 +90,11 @@ def _parser() -> ArgumentParser:
     measure.add_argument("--root", default="", help=ROOT_HELP)
     commands.add_subcommand("measure", measure, help="sample, attack and score trained runs; `reproduce` calls it")
 
+    verify = ArgumentParser(exit_on_error=False)
+    verify.add_argument("profile", nargs="?", default="digits", help="a file of profiles/, without its suffix")
+    verify.add_argument("--root", default="", help=ROOT_HELP)
+    commands.add_subcommand("verify", verify, help="compare the runs trained here with their archived copies")
+
     notebook = ArgumentParser(exit_on_error=False)
     notebook.add_argument("source", help="the notebook")
     notebook.add_argument("output", help="its executed copy")
@@ -104,7 +110,8 @@ def _reproduce(arguments: Namespace) -> int:
     if arguments.cores < 1:
         raise HdgeError(f"cores is {arguments.cores}; it must be at least 1.")
     only = [name for name in arguments.only.split(",") if name]
-    load_profile(arguments.profile).wanted(only)
+    profile = load_profile(arguments.profile)
+    profile.wanted(only)
     root = place(arguments.root) if arguments.root else HOME
     nearest = next(folder for folder in (root, *root.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
@@ -112,13 +119,25 @@ def _reproduce(arguments: Namespace) -> int:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(root)]
     command += ["--cores", str(arguments.cores), "--keep-going", "--rerun-incomplete", "--quiet", "rules", "host"]
     command += ["--config", f"profile={arguments.profile}", *([f"only={'+'.join(only)}"] if only else [])]
+    command += ["fresh=1"] if arguments.fresh else []
     # The place of the data does not determine a run, so it is no parameter of the DAG.
     environment = {**os.environ, "HDGE_DATA": str(data_root(arguments.data_root))}
     if arguments.dry_run:
         return subprocess.run([*command, "--dry-run"], env=environment).returncode
     with _lock(root, arguments.profile) as lock:
         # Snakemake's own lock would outlive a killed process; it inherits this one, which ends with it.
-        return subprocess.run([*command, "--nolock"], env=environment, pass_fds=[lock.fileno()]).returncode
+        done = subprocess.run([*command, "--nolock"], env=environment, pass_fds=[lock.fileno()]).returncode
+    if done == 0 and (profile.proof or arguments.fresh):
+        _verify(arguments)
+    return done
+
+
+def _verify(arguments: Namespace) -> int:
+    from hdge.study.study import Study
+    from hdge.study.verify import report
+
+    print(*report(Study(arguments.profile, arguments.root)), sep="\n")
+    return 0
 
 
 def _lock(root: Path, profile: str) -> TextIO:
@@ -174,7 +193,7 @@ def _notebook(arguments: Namespace) -> int:
     return 0
 
 
-COMMANDS = {"reproduce": _reproduce, "train": _train, "measure": _measure, "notebook": _notebook}
+COMMANDS = {"reproduce": _reproduce, "train": _train, "measure": _measure, "notebook": _notebook, "verify": _verify}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,139 +1,255 @@
-from dataclasses import replace
+import json
+import subprocess
+from dataclasses import asdict, replace
 
+import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
+import torch
 
-from hdge.study import contents
-from hdge.study.profiles import load_profile
+from hdge.evaluators.ood import auroc
+from hdge.study import protocol
+from hdge.study import study as studies
+from hdge.study.config import HOME
+from hdge.study.profiles import Profile, archived_folder, load_profile
+from hdge.study.runs import Outputs, RunFolder
+from hdge.study.settings import AttackProtocol
 from hdge.study.study import Study
-from hdge.verdict import summary
-from hdge.verdict.claims import CHANCE, CLAIMS, GROUPS, Claim, against, differing
-from hdge.verdict.rule import comparisons, judge_claim
-from hdge.verdict.summary import claims_table, paper_says
+from hdge.verdict import judge
+from hdge.verdict.claims import CHANCE, Claim, claims, differing, groups
+from hdge.verdict.evidence import Evidence
+from hdge.verdict.judge import COLUMNS, judged
+from hdge.verdict.reported import paper_difference
 
-TWO_SETS = Claim(
-    "accuracy",
-    "best of all",
-    "section 0",
-    "words",
-    "table",
-    "auroc",
-    "higher",
-    against("hdge", "cross_entropy", "jem"),
-    ("ood_set",),
-)
+JUDGED = ("digits", "cifar10-small", "cifar100-small")
+ATTACKS = AttackProtocol(images=40, l2=(0.5,), linf=(8,), checked=(("l2", 0.5), ("linf", 8.0)), noise_radius=8)
 
 
-def table(hdge: dict[str, float], others: dict[str, float], seeds: int = 3) -> pd.DataFrame:
-    """AUROC by set of HDGE and of two others that are alike, with a spread over seeds of a hundredth."""
-    values = {"hdge": hdge, "cross_entropy": others, "jem": others}
-    return pd.DataFrame(
-        [{"method": method, "seed": seed, "ood_set": name, "n_in": 50, "n_out": 40, "auroc": value + 0.01 * (seed - 1)
-          * (method == "hdge")}
-         for method, sets in values.items() for name, value in sets.items() for seed in range(seeds)]
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A study without runs, of three rows and a reference, four seeds each."""
+    rows = {"cross_entropy": {}, "hdge": {}, "generative": {"hybrid": {"alpha": 0.0}}}
+    twice = {"cross_entropy_twice": {"method": "cross_entropy", "epochs": 400, "seeds": [0]}}
+    made = Profile(
+        "made", "test scale", (0, 1, 2, 3), {"evaluation_sets": ["near", "far"], "dataset": "cifar10"}, rows, twice,
+        attacks=ATTACKS, references=("cross_entropy",),
     )  # fmt: skip
+    monkeypatch.setattr(studies, "load_profile", lambda name: made)
+    return Study("made", tmp_path)
 
 
-LEVEL = {"near": 0.7, "far": 0.7}
+def add(study, row, seed, right=0.8, sure=3.0, apart=2.0, precision="float32", **record):
+    """A finished run: accuracy, logits' size and distance of the two sets from the test images as wanted."""
+    config = study.profile.config(row, seed)
+    folder = RunFolder.of(study.name, row, seed, study.root)
+    folder.write_config(config)
+    generator = torch.Generator().manual_seed(17 * seed + sum(map(ord, row)))
+    labels = torch.arange(200) % 4
+    predicted = torch.where(torch.arange(200) < 200 * right, labels, (labels + 1) % 4)
+    logits = torch.nn.functional.one_hot(predicted, 4) * sure + 0.1 * torch.randn(200, 4, generator=generator)
+    folder.write_outputs("test", Outputs(logits, labels))
+    for name in ("near", "far"):
+        outside = logits[:100] - apart * (name == "far") - 0.5 * apart + 0.5 * torch.randn(100, 4, generator=generator)
+        folder.write_outputs(name, Outputs(outside, labels[:100]))
+    folder.finish(
+        {"config": json.loads(config.to_json()), "outcome": "finished", "rollbacks": [], "weights": f"{row}{seed}",
+         "cost": {"operations_per_image": 100.0 if row == "hdge" else 300.0}, "machine": {"precision": precision},
+         **record}
+    )  # fmt: skip
+    return folder
 
 
-@pytest.mark.parametrize(
-    ("hdge", "seeds", "verdict", "reason"),
-    [
-        ({"near": 0.8, "far": 0.9}, 3, "reproduced", "4 of 4 on the claimed side"),
-        ({"near": 0.8, "far": 0.4}, 3, "not reproduced", "2 of 4 go the other way, Holm-corrected"),
-        ({"near": 0.8, "far": 0.7}, 3, "inconclusive", "2 of 4 may be no difference"),
-        ({"near": 0.8, "far": 0.9}, 2, "inconclusive", "4 of 4 rest on fewer than 3 seeds"),
-    ],
-)
-def test_all_comparisons_must_hold_and_one_against_refutes(hdge, seeds, verdict, reason):
-    rows = comparisons(TWO_SETS, {"table": table(hdge, LEVEL, seeds)})
-    assert len(rows) == 4
-    assert judge_claim(TWO_SETS, rows) == (verdict, reason)
+def a_claim(**changes):
+    given = {
+        "name": "a claim", "group": groups()[0], "where": "section 0", "words": "words", "kind": "higher",
+        "method": "hdge", "baselines": ("cross_entropy",), "delta": 0.01, "because": "a reason",
+    }  # fmt: skip
+    return Claim(**{**given, **changes})
 
 
-def test_a_claim_may_ask_for_fewer_than_all():
-    """With "near" sure by t = 17 and 2 degrees of freedom, p = 0.0033, twice; 3 p for 2 of 4 is below 5 %."""
-    rows = comparisons(TWO_SETS, {"table": table({"near": 0.8, "far": 0.7}, LEVEL)})
-    assert judge_claim(TWO_SETS, rows).verdict == "inconclusive"
-    assert judge_claim(replace(TWO_SETS, least=2), rows) == ("reproduced", "2 of 4 on the claimed side")
-    assert judge_claim(replace(TWO_SETS, least=3), rows).verdict == "inconclusive"
-    against_half = comparisons(TWO_SETS, {"table": table({"near": 0.8, "far": 0.4}, LEVEL)})
-    assert judge_claim(replace(TWO_SETS, least=2), against_half).verdict == "reproduced"
-    assert judge_claim(replace(TWO_SETS, least=3), against_half).verdict == "not reproduced"
+def verdict_of(study, monkeypatch, claim):
+    monkeypatch.setattr(judge, "claims", lambda: (claim,))
+    table, singles = judged(study)
+    assert table.columns.tolist()[:-1] == list(COLUMNS)
+    return table.iloc[0], singles
 
 
-def test_a_contrary_comparison_must_survive_the_correction():
-    """t = -5.4 with 2 degrees of freedom has p = 0.033: below 5 % alone, above it once four comparisons are counted."""
-    level = table({"near": 0.8, "far": 0.7 - 5.4 * 0.01 / 3**0.5}, LEVEL)
-    rows = comparisons(TWO_SETS, {"table": level})
-    against_it = rows[rows["within"] == "far"]
-    assert (against_it["p"] < 0.05).all()
-    assert (against_it["p_holm"] > 0.05).all()
-    assert judge_claim(TWO_SETS, rows).verdict == "inconclusive"
+def test_a_claim_is_judged_on_the_seeds_and_images_that_both_rows_share(study, monkeypatch):
+    for seed in range(4):
+        add(study, "cross_entropy", seed, right=0.7)
+        if seed < 3:
+            add(study, "hdge", seed, right=0.8)
+    add(study, "cross_entropy_twice", 0, right=0.7)
+    row, singles = verdict_of(study, monkeypatch, a_claim())
+    assert row["verdict"] == "reproduced"
+    assert row[["seeds", "planned", "n", "provisional"]].tolist() == [3, 4, 200, True]
+    assert row[["method_mean", "baseline_mean", "difference"]].tolist() == pytest.approx([0.8, 0.7, 0.1])
+    # Every seed has the same images right: the interval is that of 200 paired images, 20 of which differ.
+    assert row["low"] == pytest.approx(0.1 - 1.97 * np.sqrt(0.1 * 0.9 / 199), abs=0.02)
+    assert row[["singles", "held"]].tolist() == [1, 1]
+    assert singles["towards_claim"].tolist() == pytest.approx([0.1])
+    assert row["protocol"] == "exploratory"
 
 
-def test_a_missing_baseline_leaves_a_claim_open():
-    part = table({"near": 0.8, "far": 0.9}, LEVEL)
-    rows = comparisons(TWO_SETS, {"table": part[part["method"] != "jem"]})
-    assert judge_claim(TWO_SETS, rows) == ("inconclusive", "not measured here: jem")
-
-
-def test_a_claim_against_chance_compares_with_a_half():
-    claim = Claim("accuracy", "above chance", "", "", "table", "auroc", "higher", against("hdge", CHANCE), ("ood_set",))
-    rows = comparisons(claim, {"table": table({"near": 0.8, "far": 0.9}, LEVEL)})
-    assert rows["baseline_mean"].tolist() == [0.5, 0.5]
-    assert judge_claim(claim, rows).verdict == "reproduced"
-
-
-def test_claims_without_tables_are_rows_all_the_same():
-    rows, everything = claims_table({}, "test scale")
-    assert len(rows) == len(CLAIMS)
-    assert set(rows["reason"]) == {"not measured at this scale"}
-    assert everything.empty
-
-
-def test_every_claim_speaks_of_rows_and_tables_that_the_default_profile_has():
-    profile = load_profile("digits")
-    tables = {name for notebook in contents.NOTEBOOKS for name in contents.tables(notebook, variants=True)}
-    known = {*profile.methods, *profile.variants, CHANCE}
-    assert len({claim.name for claim in CLAIMS}) == len(CLAIMS)
-    for claim in CLAIMS:
-        assert {name for pair in claim.pairs for name in pair} <= known, claim.name
-        assert claim.table in tables
-        assert claim.group in GROUPS
+def test_precision_that_differs_is_no_pair(study, monkeypatch):
+    for seed in range(4):
+        add(study, "cross_entropy", seed)
+        add(study, "hdge", seed, precision="float32" if seed < 2 else "bfloat16")
+    add(study, "cross_entropy_twice", 0)
+    row, _ = verdict_of(study, monkeypatch, a_claim())
+    assert row["verdict"] == "not testable here"
+    assert row["reason"] == "hdge and cross_entropy have 2 seeds in common; the rule needs 3"
 
 
 @pytest.mark.parametrize(
-    ("name", "numbers"),
+    ("spoil", "reason"),
     [
-        ("more accurate than cross-entropy", "cifar10: 96.7 against 95.8; cifar100: 80.9 against 79.9"),
-        ("OOD by log q(x): best of all", "20 of 20 comparisons in its favour"),
-        ("K = 64 detects better than JEM", "3 of 4 comparisons in its favour"),
-        ("HDGE + JEM samples better than JEM: distance", "cifar10: 37.6 against 38.4"),
-        ("better calibrated than cross-entropy", "no numbers known"),
+        ({"right": 0.7, "twice": 0.8}, "cross_entropy had too few epochs: twice as many gain 10.0 points of accuracy"),
+        ({"sure": 8.0, "twice": 0.7}, "cross_entropy had too few epochs: twice as many lower the NLL by"),
+        ({"twice": None}, "the reference of cross_entropy, with twice the epochs, is not trained yet"),
+        ({"right": 1.0}, "cross_entropy errs on 0.00 % of images, which leaves no room for δ"),
+        ({"outcome": "diverged", "rollbacks": [1, 2]}, "cross_entropy, seed 0: diverged for good after 2 restarts"),
     ],
 )
-def test_the_papers_numbers_are_those_of_its_tables(name, numbers):
-    [claim] = [claim for claim in CLAIMS if claim.name == name]
-    assert paper_says(claim) == numbers
+def test_gates_hold_a_claim_up_and_say_why(study, monkeypatch, spoil, reason):
+    twice = spoil.pop("twice", 0.75)
+    ends = {name: spoil.pop(name) for name in ("outcome", "rollbacks") if name in spoil}
+    for seed in range(3):
+        add(study, "cross_entropy", seed, **({"right": 0.7} | spoil), **(ends if seed == 0 else {}))
+        add(study, "hdge", seed)
+    if twice:
+        add(study, "cross_entropy_twice", 0, right=twice)
+    row, _ = verdict_of(study, monkeypatch, a_claim())
+    assert row["verdict"] == "not testable here"
+    assert row["reason"].startswith(reason)
 
 
-def test_stored_tables_are_found_by_name(tmp_path):
-    study = Study("digits", tmp_path)
-    study.save_table(pd.DataFrame({"method": ["hdge"], "seed": [0]}), "02_ood_auroc")
-    assert list(summary.stored_tables(study)) == ["02_ood_auroc"]
+def test_the_strongest_valid_baseline_is_taken_and_a_missing_one_holds_the_claim_up(study, monkeypatch):
+    several = a_claim(baselines=("cross_entropy", "generative"))
+    for seed in range(3):
+        add(study, "cross_entropy", seed, right=0.6)
+        add(study, "hdge", seed)
+    add(study, "cross_entropy_twice", 0, right=0.6)
+    row, _ = verdict_of(study, monkeypatch, several)
+    assert row[["verdict", "reason"]].tolist() == ["not testable here", "generative has 0 of 4 seeds here"]
+    for seed in range(3):
+        add(study, "generative", seed, right=0.7)
+    row, singles = verdict_of(study, monkeypatch, several)
+    assert row[["baseline", "verdict"]].tolist() == ["generative", "reproduced"]
+    assert singles["baseline"].tolist() == ["cross_entropy", "generative"]
+    end = {"term": "loss", "last_epoch": 3.0, "constant_prediction": 2.0}
+    add(study, "generative", 3, outcome="not trained", end=end)
+    row, _ = verdict_of(study, monkeypatch, several)
+    assert row["baseline"] == "cross_entropy"  # a run of the stronger one did not train
 
 
-@pytest.mark.parametrize("name", ["digits", "cifar10-reduced", "paper", "paper-cifar100", "paper-svhn", "smoke"])
-def test_the_rows_of_every_pair_share_a_recipe(name):
+def test_detection_is_pooled_over_sets_and_compared_with_chance(study, monkeypatch):
+    folders = [add(study, "hdge", seed, apart=1.0) for seed in range(3)]
+    claim = a_claim(measure="log q(x)", baselines=(CHANCE,), delta=0.02)
+    row, singles = verdict_of(study, monkeypatch, claim)
+    expected = [
+        auroc(folder.outputs("test").logits.logsumexp(1), folder.outputs(name).logits.logsumexp(1))
+        for folder in folders for name in ("near", "far")
+    ]  # fmt: skip
+    assert row["method_mean"] == pytest.approx(np.mean(expected), abs=1e-9)  # sums of some ten thousand halves
+    assert row["difference"] == pytest.approx(np.mean(expected) - 0.5, abs=1e-9)
+    assert singles["within"].tolist() == ["near", "far"]
+    assert singles["difference"].mean() == pytest.approx(row["difference"], abs=1e-9)
+
+
+def test_robustness_is_the_worst_of_all_attacks_over_both_norms(study, monkeypatch):
+    for row, strong in (("hdge", 30), ("cross_entropy", 20)):
+        for seed in range(3):
+            folder = add(study, row, seed)
+            pgd, few = torch.ones(2, 40, dtype=torch.uint8), torch.zeros(2, 40, dtype=torch.uint8)
+            pgd[1, :4] = 0  # PGD alone breaks these
+            few[:, :strong] = 1
+            metadata = {"protocol": asdict(ATTACKS), "weights": folder.weights_digest()}
+            content = safetensors.torch.save(
+                {"l2": pgd, "linf": pgd.clone(), "strong": few}, {"measured": json.dumps(metadata)}
+            )
+            folder.measured_path("attacks").parent.mkdir(exist_ok=True)
+            folder.measured_path("attacks").write_bytes(content)
+    add(study, "cross_entropy_twice", 0)
+    row, _ = verdict_of(study, monkeypatch, a_claim(measure="robust", delta=0.05))
+    assert row[["method_mean", "baseline_mean"]].tolist() == pytest.approx([26 / 40, 16 / 40])
+    assert row["n"] == 40
+
+
+def test_cost_is_exact_and_stability_counts_every_run(study, monkeypatch):
+    for seed in range(3):
+        add(study, "hdge", seed, rollbacks=[{"step": 5}] if seed == 1 else [])
+        add(study, "cross_entropy", seed)
+    add(study, "cross_entropy_twice", 0)
+    row, _ = verdict_of(study, monkeypatch, a_claim(kind="lower", measure="log operations", delta=0.69))
+    assert row[["difference", "low", "high"]].tolist() == pytest.approx([np.log(1 / 3)] * 3)
+    assert row[["verdict", "p"]].tolist() == ["reproduced", 0.0]
+    rare = a_claim(kind="rare", measure="diverged", methods=("hdge", "generative"), delta=0.1)
+    row, _ = verdict_of(study, monkeypatch, rare)
+    assert row["reason"] == "the interval reaches across δ: 1 of 3 runs diverged"
+    assert row[["n", "planned", "difference"]].tolist() == pytest.approx([3, 8, 1 / 3])
+
+
+def test_samples_are_judged_over_seeds_if_they_beat_noise(study, monkeypatch):
+    for seed in range(3):
+        add(study, "hdge", seed)
+        add(study, "cross_entropy", seed)
+    add(study, "cross_entropy_twice", 0)
+    named = "Fréchet distance on the study's features"
+    rows = [("hdge", seed, named, 100.0 + seed) for seed in range(3)]
+    rows += [("cross_entropy", seed, named, 200.0 + seed) for seed in range(3)]
+    claim = a_claim(kind="lower", measure="log distance", delta=0.02)
+    for noise, verdict in ((800.0, "reproduced"), (150.0, "not testable here")):
+        of_noise = ("uniform noise", np.nan, named, noise)
+        table = pd.DataFrame([*rows, of_noise], columns=["method", "seed", "score", "value"])
+        study.save_table(table, "05_generation_scores")
+        row, _ = verdict_of(study, monkeypatch, claim)
+        assert row["verdict"] == verdict, row["reason"]
+
+
+def test_claims_without_runs_are_rows_all_the_same(study):
+    table, singles = judged(study)
+    assert table["claim"].tolist() == [claim.name for claim in claims()]
+    assert set(table["verdict"]) == {"not testable here"}
+    assert table["reason"].notna().all()
+    assert singles.empty
+    assert "towards_claim" in singles
+
+
+def test_a_group_is_judged_as_in_the_whole(study):
+    for seed in range(3):
+        add(study, "hdge", seed)
+        add(study, "cross_entropy", seed, right=0.7)
+    add(study, "cross_entropy_twice", 0)
+    whole, _ = judged(study)
+    for group in groups()[:-1]:  # the last speaks of the others
+        own, _ = judged(study, group)
+        pd.testing.assert_frame_equal(
+            own.drop(columns="p_holm"), whole[whole["group"] == group].drop(columns="p_holm").reset_index(drop=True),
+            check_dtype=False,
+        )  # fmt: skip
+    tested = whole["p"].notna()
+    assert tested.sum() >= 2
+    assert (whole.loc[tested, "p_holm"] >= whole.loc[tested, "p"]).all()
+
+
+@pytest.mark.parametrize("name", [*JUDGED, "paper", "paper-cifar100", "paper-svhn", "smoke"])
+def test_the_rows_of_every_contrast_share_a_recipe(name):
     """They may differ in what the claim is about, in the settings of a method's own, and in nothing else."""
     profile = load_profile(name)
-    for claim in CLAIMS:
-        for pair in claim.pairs:
-            if set(pair) <= set(profile.methods | profile.variants):
-                method, baseline = (profile.config(row, 0) for row in pair)
-                assert differing(method, baseline) <= set(claim.differs), (claim.name, pair)
+    rows = profile.methods | profile.variants
+    for claim in claims():
+        for baseline in claim.baselines:
+            if {claim.method, baseline} <= set(rows):
+                method, other = (profile.config(row, 0) for row in (claim.method, baseline))
+                assert differing(method, other) <= set(claim.differs), (claim.name, baseline)
+
+
+def test_every_row_of_a_claim_stands_in_the_default_profile():
+    profile = load_profile("digits")
+    for claim in claims():
+        assert set(claim.rows) <= set(profile.methods | profile.variants), claim.name
 
 
 def test_a_pair_of_other_recipes_is_told_apart():
@@ -142,3 +258,66 @@ def test_a_pair_of_other_recipes_is_told_apart():
     assert differing(hdge, profile.config("hdge", 1)) == set()
     assert differing(hdge, replace(hdge, epochs=hdge.epochs + 1, norm="batch")) == {"epochs", "norm"}
     assert "optimizer" in differing(hdge, profile.config("cross_entropy_bn", 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "value"),
+    [
+        ("more accurate than cross-entropy", "cifar10", 0.967 - 0.958),
+        ("more accurate than cross-entropy", "cifar100", 0.809 - 0.799),
+        ("OOD by log q(x): best of all", "cifar10", (0.96 + 0.82 + 0.91 + 0.80 - 0.67 - 0.65 - 0.67 - 0.75) / 4),
+        ("K = 64 detects better than JEM", "cifar10", (0.89 + 0.79 + 0.84 + 0.62 - 0.67 - 0.65 - 0.67 - 0.75) / 4),
+        ("HDGE + JEM samples better than JEM: distance", "cifar10", np.log(37.6 / 38.4)),
+        ("better calibrated than cross-entropy", "cifar10", np.nan),
+    ],
+)
+def test_the_papers_differences_are_those_of_its_tables(name, dataset, value):
+    [claim] = [claim for claim in claims() if claim.name == name]
+    assert paper_difference(claim, dataset) == pytest.approx(value, nan_ok=True)
+
+
+def test_the_protocol_is_its_newest_version_and_only_that():
+    versions = protocol.versions()
+    assert versions[-1]["sha256"] == protocol.protocol_digest()
+    assert [one["version"] for one in versions] == [str(number + 1) for number in range(len(versions))]
+    title = (HOME / "docs" / "protocol.md").read_text().splitlines()[0]
+    assert title == f"# Protocol, version {versions[-1]['version']}"
+
+
+def test_every_judged_run_of_the_repository_began_under_a_version_of_the_protocol():
+    known = {one["sha256"] for one in protocol.versions()}
+    for name in JUDGED:
+        profile = load_profile(name)
+        for row, seed in profile.runs(variants=True):
+            record = archived_folder(name, row, seed) / "record.json"
+            if record.exists():
+                assert seed >= 100
+                assert json.loads(record.read_text())["protocol"] in known, record
+
+
+def test_the_protocol_was_committed_before_the_first_run_that_it_judges():
+    """The history is the proof: the commit of version 1 is an ancestor of the first commit of a judged run."""
+
+    def first(*paths: str) -> str:
+        done = subprocess.run(
+            ["git", "log", "--reverse", "--format=%H", "--diff-filter=A", "--", *paths], cwd=HOME, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+        return done.stdout.split("\n")[0] if done.returncode == 0 else ""
+
+    stated = first("hdge/verdict/claims.yaml")
+    begun = first(*(f"papermill_runs/{name}/archive/*/record.json" for name in JUDGED))
+    if not stated or not begun:
+        pytest.skip("the checkout has no history of both")
+    asked = ["git", "merge-base", "--is-ancestor", stated, begun]
+    assert stated != begun
+    assert subprocess.run(asked, cwd=HOME, check=False).returncode == 0
+
+
+def test_evidence_counts_what_has_ended_and_what_failed(study):
+    add(study, "hdge", 0)
+    add(study, "hdge", 1, outcome="diverged", rollbacks=[{"step": 3}])
+    evidence = Evidence.of(study)
+    assert sorted(evidence.ended["hdge"]) == [0, 1]
+    assert evidence.failures("hdge") == ["hdge, seed 1: diverged for good after 1 restarts"]
+    assert evidence.planned("hdge") == [0, 1, 2, 3]

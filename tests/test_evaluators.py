@@ -1,7 +1,6 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +10,6 @@ from scipy import stats
 from hdge.evaluators import calibration, intervals, ood, robustness
 from hdge.study.runs import Outputs
 from hdge.verdict import reported
-from hdge.verdict import rule as paper
 from tests.reference import formulas
 
 scores = st.lists(st.integers(-5, 5).map(float) | st.floats(-1e4, 1e4), min_size=1, max_size=12)
@@ -195,13 +193,6 @@ def test_holm_is_the_textbooks():
     assert intervals.holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-def test_partial_conjunction_is_the_largest_p_for_all_and_bonferronis_for_one():
-    p_values = [0.04, 0.01, 0.3]
-    assert intervals.partial_conjunction(p_values, 3) == 0.3
-    assert intervals.partial_conjunction(p_values, 2) == pytest.approx(0.08)
-    assert intervals.partial_conjunction(p_values, 1) == pytest.approx(0.03)
-
-
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_never_lowers_and_never_reorders(p_values):
     adjusted = intervals.holm(p_values)
@@ -209,64 +200,6 @@ def test_holm_never_lowers_and_never_reorders(p_values):
     assert all(own <= corrected <= 1 for own, corrected in zip(p_values, adjusted, strict=True))
     assert (np.diff(np.array(adjusted)[order]) >= 0).all()
     assert min(adjusted) == pytest.approx(min(1.0, len(p_values) * min(p_values)))
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [(-0.005, 0.009, "reproduced"), (0.011, 0.02, "not reproduced"), (-0.02, 0.0, "inconclusive")],
-)
-def test_likeness_is_an_interval_within_its_margin(low, high, verdict):
-    assert paper.judge(low, high, 3, "alike", margin=0.01).verdict == verdict
-
-
-def seeds_table(**values: list[float]) -> pd.DataFrame:
-    rows = [
-        {"method": method, "seed": seed, "split": "test", "accuracy": value}
-        for method, column in values.items()
-        for seed, value in enumerate(column)
-    ]
-    return pd.DataFrame(rows)
-
-
-@pytest.mark.parametrize(
-    ("hdge", "better", "verdict"),
-    [
-        ([0.90, 0.91, 0.92], "higher", "reproduced"),
-        ([0.90, 0.91, 0.92], "lower", "not reproduced"),
-        ([0.70, 0.95, 0.81], "higher", "inconclusive"),
-        ([0.90, 0.91], "higher", "inconclusive"),
-    ],
-)
-def test_verdict_follows_the_interval_of_the_difference(hdge, better, verdict):
-    table = seeds_table(cross_entropy=[0.80, 0.81, 0.83], hdge=hdge)
-    [row] = paper.compare(table, "accuracy", ["split"], better).to_dict("records")
-    assert row["verdict"] == verdict
-    assert row["seeds"] == len(hdge)
-    assert (row["method"], row["baseline"]) == ("hdge", "cross_entropy")
-    assert row["difference"] == pytest.approx(row["method_mean"] - row["baseline_mean"])
-
-
-def test_seeds_that_only_one_method_has_are_left_out():
-    table = seeds_table(cross_entropy=[0.8, 0.9], hdge=[0.7, 0.7, 0.1])
-    [row] = paper.compare(table, "accuracy", ["split"], "higher").to_dict("records")
-    assert (row["seeds"], row["method_mean"]) == (2, pytest.approx(0.7))
-    assert "2 seeds; the rule needs 3" in row["reason"]
-
-
-def test_a_difference_has_limits_over_test_images_from_those_of_its_runs():
-    table = seeds_table(cross_entropy=[0.8, 0.9], hdge=[0.9, 0.9])
-    table["low"], table["high"] = table["accuracy"] - 0.03, table["accuracy"] + 0.03
-    table.loc[table["method"] == "hdge", ["low", "high"]] = [0.86, 0.94]
-    [row] = paper.compare(table, "accuracy", ["split"], "higher").to_dict("records")
-    # Half-widths of 0.03 and 0.04 on single runs are those over sqrt(2) on means of two: 0.05 / sqrt(2) together.
-    limits = 0.05 - 0.05 / math.sqrt(2), 0.05 + 0.05 / math.sqrt(2)
-    assert (row["image_low"], row["image_high"]) == pytest.approx(limits)
-    [row] = paper.compare(table.rename(columns={"accuracy": "nll"}), "nll", ["split"], "higher").to_dict("records")
-    assert math.isnan(row["image_low"])
-
-
-def test_nothing_to_compare_gives_an_empty_table():
-    assert paper.compare(seeds_table(hdge=[0.7]), "accuracy", ["split"], "higher").empty
 
 
 def test_reported_numbers_are_there_with_their_sources():

@@ -79,14 +79,14 @@ def drawn():
     )  # fmt: skip
     effects = sweeps.effects_table(departures)
     yield "effects", departures, lambda: figures.sweeps.effects_figure(departures, effects), 2
-    claims = pd.DataFrame([{"claim": "one", "verdict": "reproduced"}, {"claim": "two", "verdict": "inconclusive"}])
     rows = pd.DataFrame(
-        [{"claim": "one", "better": "lower", "seeds": 3, "n": 50, "difference": -1.0, "low": -1.5, "high": -0.5,
-          "image_low": -1.2, "image_high": -0.8},
-         {"claim": "two", "better": "higher", "seeds": 1, "n": 50, "difference": 1.0, "low": np.nan, "high": np.nan,
-          "image_low": 0.5, "image_high": 1.5}]
+        [{"claim": "one", "kind": "lower", "verdict": "reproduced", "delta": 0.5, "difference": -1.0, "low": -1.5,
+          "high": -0.5, "paper": -0.8, "provisional": True},
+         {"claim": "two", "kind": "higher", "verdict": "not testable here", "delta": 0.1, "difference": np.nan,
+          "low": np.nan, "high": np.nan, "paper": np.nan, "provisional": np.nan}]
     )  # fmt: skip
-    yield "claims", rows, lambda: figures.sweeps.claims_figure(claims, rows), 1
+    other = rows.assign(verdict=["undecided", "no difference"], difference=0.0, low=-0.01, high=0.01)
+    yield "claims", rows, lambda: figures.claims.forest_figure({"one (1)": rows, "two": other}), 2
     plane = pd.DataFrame(
         [{"method": m, "x1": a, "x2": b, "log_q_x": a + b, "confidence": 0.5}
          for m in METHODS for a in (-1.0, 0.0, 1.0) for b in (-1.0, 0.0, 1.0)]

@@ -87,33 +87,9 @@ def test_every_picture_has_its_table_and_every_notebook_is_kept(study):
     executed = {path.stem for path in (study.folder / "papermill_runs/smoke/notebooks").glob("*.ipynb")}
     assert {path.stem for path in HOME.glob("notebooks/0[02-9]*.ipynb")} <= executed
     assert {"01_training-hdge-seed0-1", "01_training-hdge_k_64-seed0"} <= executed
-    verdicts = pd.read_csv(figures / "02_ood_verdict.csv")
-    assert set(verdicts["verdict"]) == {"inconclusive"}  # two seeds decide nothing
-    assert set(zip(verdicts["score"], verdicts["ood_set"], strict=True)) == {
-        (score, name)
-        for score in ("log q(x)", "max q(y|x)", "approximate mass")
-        for name in ("digits-heldout", "interp")
-    }
-
-
-def test_notebooks_and_the_verdict_judge_the_same_numbers(study):
-    """Two of the claims are judged by notebooks 02 and 04, too: the same rows to the last digit."""
-    figures = study.folder / "figures" / "smoke"
-    claimed = pd.read_csv(figures / "09_verdict_claims.csv")
-    shared = 0
-    for name in ("02_ood", "03_calibration", "04_classification", "06_robustness"):
-        own = pd.read_csv(figures / f"{name}_verdict.csv")
-        for row in own.to_dict("records"):
-            within = [str(row[key]) for key in ("score", "ood_set", "norm", "radius") if key in row]
-            match = claimed[
-                (claimed["baseline"] == row["baseline"]) & (claimed["method"] == row["method"])
-                & (claimed["metric"] == row["metric"]) & (claimed["within"].fillna("") == "; ".join(within))
-            ]  # fmt: skip
-            for other in match.head(1).to_dict("records"):
-                shared += 1
-                for column in ("difference", "low", "high", "p", "baseline_mean", "method_mean", "verdict"):
-                    assert other[column] == row[column] or (pd.isna(other[column]) and pd.isna(row[column])), row
-    assert shared >= 8
+    verdicts = pd.read_csv(figures / "09_verdict_claims.csv")
+    assert set(verdicts["verdict"]) <= {"not testable here", "undecided"}  # two seeds decide nothing
+    assert verdicts["reason"].str.contains("hdge has 2 of 2 seeds here").any()
 
 
 def test_a_row_is_one_job_of_training_and_one_of_measurement(study):

@@ -5,7 +5,6 @@ Inception's features. On the features of a classifier of the study they compare 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -29,11 +28,6 @@ REFERENCES = {"test": "test images", "noise": "uniform noise"}
 REPLICATES = 200  # a matrix square root each: the Monte Carlo error of a limit is a quarter of the interval's width
 WIDEST = 512  # features up to which the square roots of so many replicates take seconds, not an hour
 SHOWN = 4  # samples a class in the picture
-
-
-def better(score: str) -> Literal["higher", "lower"]:
-    """The direction in which the paper claims that a score improves."""
-    return "lower" if score.startswith("Fréchet") else "higher"
 
 
 def inception_score(probabilities: Float[np.ndarray, "n classes"], splits: int = 1) -> float:

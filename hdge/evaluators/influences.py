@@ -1,7 +1,7 @@
 r"""How much each test image moves a measure: what an interval over test images is made of.
 
-An estimate e_s of seed s moves by u[s, i] with image i, its influence. The sum of u over images varies with the test set
-as e_s does. Influences are linear: those of a difference of differences, or of a mean of measures, are the same sums.
+An estimate e_s of seed s moves by u[s, i] with image i, its influence. The sum of u over images varies with the test
+set as e_s does. Influences are linear: those of a difference of differences, or of a mean of measures, are such sums.
 """
 
 from collections.abc import Mapping, Sequence
@@ -145,7 +145,8 @@ def auroc_influence(
     for name, pairs in (parents or {}).items():
         size = scores_out[name].shape[1] if name in scores_out else 0
         require(f"the number of pairs of parents of {name!r}", len(pairs), len(pairs) == size, f"its {size} images")
-        require(f"the last parent of {name!r}", pairs.max(), 0 <= pairs.min() <= pairs.max() < n, f"in [0, {n})")
+        ends = int(pairs.min()), int(pairs.max())
+        require(f"the range of parents of {name!r}", ends, ends[0] >= 0 and ends[1] < n, f"in [0, {n})")
     return Influence(np.mean(aurocs, axis=0), parts, dict(parents or {}))
 
 

@@ -87,18 +87,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def partial_conjunction(p_values: Sequence[float], least: int) -> float:
-    r"""p-value of "fewer than k of m effects are there", small if at least k of them are.
-
-    .. math:: p = \min(1, (m - k + 1) \, p_{(k)})
-
-    With k = m it is the largest p-value: all must hold at once, and none is corrected.
-
-    Source: Benjamini & Heller 2008, equation 3.
-    """
-    return min(1.0, (len(p_values) - least + 1) * sorted(p_values)[least - 1])
-
-
 def percentile_interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """Percentile interval of bootstrap replicates, shape (R,)."""
     low, high = np.quantile(replicates, [0.5 - level / 2, 0.5 + level / 2])
@@ -121,11 +109,3 @@ def over_seeds(table: pd.DataFrame, value: str, keys: list[str]) -> pd.DataFrame
         interval = limits(student_interval(part[value].tolist()))
         found.append({**names, "seeds": len(part), value: part[value].mean(), **interval})
     return pd.DataFrame(found, columns=None if found else [*keys, "seeds", value, "low", "high"])
-
-
-def differences(table: pd.DataFrame, value: str, keys: list[str], method: str, baseline: str) -> pd.DataFrame:
-    """Difference of two methods on each seed that both have: columns keys, seed, difference."""
-    wide = table.pivot_table(index=[*keys, "seed"], columns="method", values=value, sort=False)
-    if not {method, baseline} <= set(wide.columns):
-        return pd.DataFrame(columns=[*keys, "seed", "difference"])
-    return (wide[method] - wide[baseline]).dropna().rename("difference").reset_index()

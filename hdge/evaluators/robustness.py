@@ -32,9 +32,9 @@ def robustness_table(one: Attacked) -> Rows:
 def gap_table(one: Attacked) -> Rows:
     """Accuracy under PGD and under what checks it, at the same radii and on the same images, of every checked run.
 
-    The strong attacks find what PGD's loss and steps miss. PGD through noise attacks the network's mean decision under the
-    noise that it is evaluated with. The columns only_pgd and only_check count images withstood under one alone. If the
-    difference is above ``MASKED_ABOVE``, the row is masked: PGD alone overstates the method.
+    The strong attacks find what PGD's loss and steps miss. PGD through noise attacks the network's mean decision under
+    the noise that it is evaluated with. The columns only_pgd and only_check count images withstood under one alone. If
+    the difference is above ``MASKED_ABOVE``, the row is masked: PGD alone overstates the method.
     """
     parts = {part[:3]: part[3] for part in _measured(one)}
     for (check, norm, radius), images in parts.items():

@@ -47,15 +47,17 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     marks = [
         Line2D([], [], color=colour, marker="o", markersize=4, label=verdict) for verdict, colour in COLOURS.items()
     ]
-    marks.append(Line2D([], [], color="black", marker="D", markersize=4, markerfacecolor="none", linestyle="", label="paper"))
+    marks.append(
+        Line2D([], [], color="black", marker="D", markersize=4, markerfacecolor="none", linestyle="", label="paper")
+    )
     figure.legend(handles=marks, loc="upper right", ncols=len(marks), fontsize=6.5, frameon=False)
     describe(
         figure,
         "The paper's claims against their verdicts",
-        "A dot is the primary contrast of a claim with its 95 % interval over seeds and test images, in units of δ, the "
-        "smallest difference of interest. Right of 0 is the claimed side; between the dotted lines a difference is too "
-        "small to matter. The axis is logarithmic beyond ±1. Diamonds are the paper's own differences. A hollow dot "
-        "has fewer seeds than planned. Claims that are nowhere testable, and those without a difference, are in the table.",
+        "A dot is the primary contrast of a claim with its 95 % interval over seeds and test images, in units of δ, "
+        "the smallest difference of interest. Right of 0 is the claimed side. In the grey band a difference is too "
+        "small to matter; beyond it the axis is logarithmic. Diamonds are the paper's own differences. A hollow dot has fewer "
+        "seeds than planned. Claims without a difference, and those that no scale can test, are in the table alone.",
     )
     return figure
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from hdge.evaluators.generation import ACCURACY, REFERENCES, better
+from hdge.evaluators.generation import ACCURACY, REFERENCES
 from hdge.figures.style import DOTTED, GREY, IN_COLOUR, OUT_COLOUR, WIDTH, describe, run_dots, seeds_phrase, subplots
 from hdge.study.roster import label
 
@@ -138,7 +138,7 @@ def scores_figure(table: pd.DataFrame) -> Figure:
             for value in part.loc[part["method"] == reference, "value"]:
                 ax.axvline(value, color=GREY, linewidth=0.9, linestyle=style)
         positive = part["value"][part["value"] > 0]
-        if better(score) == "lower" and positive.max() > 10 * positive.min():
+        if score.startswith("Fréchet") and positive.max() > 10 * positive.min():
             ax.set_xscale("log")
             ax.xaxis.set_major_locator(LogLocator(numticks=4))
             ax.xaxis.set_minor_locator(NullLocator())

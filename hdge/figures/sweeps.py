@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hdge.evaluators.intervals import LEAST_SEEDS
 from hdge.figures.style import DOTTED, GREY, describe, handle, log_if_wide, row_axis, seeds_phrase, subplots
 from hdge.study.roster import METHODS
 
@@ -120,39 +119,5 @@ def effects_figure(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
         f"lines 95 % Student intervals over seeds. n: {table['n'].max():,} test images. AUROC is the mean over the "
         "out-of-distribution sets. The last row is a departure in reporting: validation accuracy of the best epoch "
         "less the last epoch's. If a line does not reach 0, the departure changes the measure.",
-    )
-    return figure
-
-
-VERDICT_COLOURS = {"reproduced": JEM, "not reproduced": HDGE, "inconclusive": GREY}
-
-
-def claims_figure(claims: pd.DataFrame, rows: pd.DataFrame) -> Figure:
-    """Every claim with all its comparisons: how far each stands from no difference."""
-    figure, [[ax]] = subplots(1, 1, 1.6 + 0.21 * len(claims))
-    sign = rows["better"].map({"higher": 1, "lower": -1, "alike": 1})
-    # A single seed has no interval over seeds; that over test images stands in.
-    half = ((rows["high"] - rows["low"]) / 2).fillna((rows["image_high"] - rows["image_low"]) / 2)
-    rows = rows.assign(distance=(sign * rows["difference"] / half).clip(-5, 5))
-    for y, claim in enumerate(claims.to_dict("records")):
-        own = rows[(rows["claim"] == claim["claim"]) & rows["distance"].notna()]
-        colour = VERDICT_COLOURS[claim["verdict"]]
-        few = own["seeds"] < LEAST_SEEDS
-        for part, face in ((own[~few], colour), (own[few], "white")):
-            ax.plot(part["distance"], [y] * len(part), "o", color=colour, markerfacecolor=face, markersize=4, alpha=0.8)
-        ax.text(5.3, y, claim["verdict"], color=colour, va="center", fontsize=7)
-    ax.axvspan(-1, 1, color=GREY, alpha=0.12, linewidth=0)
-    ax.axvline(0, **DOTTED)
-    ax.set_xlim(-5.2, 5.2)
-    ax.set_xlabel("difference ÷ half its 95 % interval, towards the claim")
-    row_axis(ax, claims["claim"].tolist())
-    describe(
-        figure,
-        "The paper's claims, and how far each comparison stands from no difference",
-        "A dot is a comparison, in units of half its 95 % Student interval over seeds. Beyond 1 its interval lies on "
-        "the claimed side, and beyond −1 on the other side. In the grey band the interval holds 0. Distances beyond 5 "
-        "are drawn at 5. A hollow dot has fewer seeds than the rule needs; with a single seed its unit is half the "
-        "interval over test images. n: see the table. For a claim of likeness the dot tells the size of the difference "
-        "alone.",
     )
     return figure

@@ -102,9 +102,7 @@ def attack_network(
             radii = [radius * unit for radius in protocol.radii(norm)]
             withstood[norm] = withstands_pgd(model, images, labels, norm, radii, steps, seed)
         if protocol.checked_images:
-            checks = [
-                withstands_strong(model, *few, norm, r * UNITS[norm], protocol) for norm, r in protocol.checked
-            ]
+            checks = [withstands_strong(model, *few, norm, r * UNITS[norm], protocol) for norm, r in protocol.checked]
             withstood["strong"] = torch.stack(checks)
         if protocol.checked_images and noise > 0:
             noisy = ThroughNoise(model, tuple(images.shape[1:]), noise, protocol.noise_draws, seed).eval()

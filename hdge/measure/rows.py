@@ -10,7 +10,8 @@ from hdge.measure.posthoc import posthoc_scores
 from hdge.measure.samples import sample_run
 from hdge.study.errors import HdgeError, refuse_unknown
 from hdge.study.measurements import CRITIC, chosen, seeds_of
-from hdge.study.runs import Run, RunFolder
+from hdge.study.profiles import archived_folder
+from hdge.study.runs import Run, RunFolder, atomic_write
 from hdge.study.study import Study
 
 
@@ -30,6 +31,8 @@ def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
     runs, missing = study.runs(True, rows=[row, CRITIC] if seeds_of("samples", row) != "none" else [row])
     own = [run for run in runs if run.row == row]
     asked = [run for run in own if run.seed in seeds and _has_weights(run.folder)]
+    for run in asked:
+        _borrow(study, run)
     for run in chosen(own, "posthoc"):
         if run in asked:
             posthoc_scores(run, study.data_root)
@@ -41,6 +44,16 @@ def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
         folder = RunFolder.of(study.name, row, seed, study.root)
         folder.stamp("measured/done.txt", (folder.path / "measured").glob("*.safetensors"))
     return missing
+
+
+def _borrow(study: Study, run: Run) -> None:
+    """Take over the archived measurements of the same weights; what another protocol or code made is made anew."""
+    archived = RunFolder(archived_folder(study.name, run.row, run.seed))
+    if study.profile.archived_record(run.row, run.seed) and archived.weights_digest() == run.folder.weights_digest():
+        for name in ("attacks", "posthoc"):
+            there, here = archived.measured_path(name), run.folder.measured_path(name)
+            if there.exists() and not here.exists():
+                atomic_write(here, there.read_bytes())
 
 
 def _sample_and_score(study: Study, runs: Sequence[Run], asked: Sequence[Run]) -> list[str]:

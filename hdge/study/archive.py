@@ -11,30 +11,35 @@ from pathlib import Path
 import safetensors.torch
 
 from hdge.study.errors import HdgeError
-from hdge.study.profiles import archived_folder
-from hdge.study.runs import Run, RunFolder, atomic_write
+from hdge.study.profiles import Profile, archived_folder
+from hdge.study.runs import Run, RunFolder, as_archived, atomic_write
 from hdge.study.study import Study
 
 WITH_TRAINING_IMAGES = ("hdge",)  # notebook 07 draws queues from the logits of these rows' training images
+FIRST = 3  # seeds of such a row that keep them
 
 
-def archive(run: Run, profile: str) -> RunFolder:
-    archived = RunFolder(archived_folder(profile, run.row, run.seed))
+def archive(run: Run, profile: Profile) -> RunFolder:
+    """Copy a run that has ended; of one that diverged or did not train, its record and history alone."""
+    archived = RunFolder(archived_folder(profile.name, run.row, run.seed))
     record = run.folder.record()
+    seeds = [seed for row, seed in profile.runs(variants=True) if row == run.row][:FIRST]
     files = {
         "config.json": run.config.to_json().encode(),
         "history.csv": (run.folder.path / "history.csv").read_bytes(),
     }
     names = sorted(name for name in record["files"] if name.startswith("outputs/"))
-    if run.row in WITH_TRAINING_IMAGES:
+    if run.row in WITH_TRAINING_IMAGES and run.seed in seeds:
         files["trajectory.safetensors"] = (run.folder.path / "trajectory.safetensors").read_bytes()
     else:
         names.remove("outputs/train.safetensors")
+    if record.get("outcome", "finished") != "finished":
+        names = []
     for name in names:
         outputs = run.folder.outputs(name.removeprefix("outputs/").removesuffix(".safetensors"))
-        tensors = {"logits": outputs.logits.half().contiguous(), "labels": outputs.labels.short().contiguous()}
+        tensors = {"logits": as_archived(outputs.logits).contiguous(), "labels": outputs.labels.short().contiguous()}
         if outputs.gradient_norms is not None:
-            tensors["gradient_norms"] = outputs.gradient_norms.half()
+            tensors["gradient_norms"] = as_archived(outputs.gradient_norms)
         files[name] = safetensors.torch.save(tensors)
     for name, content in files.items():
         atomic_write(archived.path / name, content)
@@ -61,12 +66,14 @@ def main(names: list[str]) -> int:
     """Archive every finished run of the named profiles."""
     try:
         for name in names:
-            runs, missing = Study(name).runs(archived=False)
-            for run in runs:
-                folder = archive(run, name)
+            study, total = Study(name), 0
+            ended = [study.ended(row, seed, archived=False) for row, seed in study.profile.runs(variants=True)]
+            for run in [run for run in ended if run is not None]:
+                folder = archive(run, study.profile)
                 size = sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
+                total += size
                 print(f"{folder.path.name}: {size / 1e6:.2f} MB")
-            print(*missing, sep="\n")
+            print(f"{name}: {len([run for run in ended if run])} of {len(ended)} runs, {total / 1e6:.1f} MB")
     except HdgeError as error:
         print(f"hdge.study.archive: {error}", file=sys.stderr)
         return 2

@@ -24,9 +24,7 @@ NOTEBOOKS = {
     "00_tour": Contents("nothing", ("density",)),
     "02_ood": Contents("methods", ("auroc", "histograms", "posthoc"), measured="posthoc"),
     "03_calibration": Contents("methods", ("ece", "reliability", "scaled")),
-    "04_classification": Contents(
-        "methods", ("accuracy", "confusion", "cost", "learning"), tables=("seconds",)
-    ),
+    "04_classification": Contents("methods", ("accuracy", "confusion", "cost", "learning"), tables=("seconds",)),
     "05_generation": Contents("methods", ("chains", "samples", "scores"), measured="samples"),
     "06_robustness": Contents("methods", ("curves", "gap"), measured="attacks"),
     "07_approximation": Contents("variants", ("gradient", "partition"), ("size",), tables=("summary",)),

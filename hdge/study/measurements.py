@@ -17,7 +17,7 @@ SCORED = ("cross_entropy",)  # the rows whose networks post-hoc detectors score
 
 
 class Kind(NamedTuple):
-    """A kind of measurement: its files in ``hdge/measure/``, the profile's part with its protocol, the claims' measures."""
+    """A kind of measurement: its files in ``hdge/measure/``, its protocol in a profile, and the measures of claims."""
 
     modules: tuple[str, ...]
     protocol: str = ""
@@ -32,7 +32,7 @@ KINDS = {
 
 
 def seeds_of(kind: str, row: str) -> Seeds:
-    """Choose the seeds of a row on which a kind is measured: all if a claim compares them, else what the roster says."""
+    """Choose the seeds of a row on which a kind is measured: all if a claim compares them."""
     if row in judged_rows(*KINDS[kind].judged) or (kind == "posthoc" and row in SCORED):
         return "all"
     if row not in METHODS or kind == "posthoc":
@@ -51,7 +51,7 @@ def chosen(runs: "Sequence[Run]", kind: str) -> "list[Run]":
 def determined_by(profile: "Profile", row: str) -> dict[str, Any]:
     """Collect what determines a row's measurements besides its weights: seeds, protocol and code of each kind."""
     found = {}
-    for kind, (modules, protocol) in KINDS.items():
+    for kind, (modules, protocol, _) in KINDS.items():
         seeds = seeds_of(kind, row)
         if seeds != "none":
             how = asdict(getattr(profile, protocol)) if protocol else {}

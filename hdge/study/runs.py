@@ -68,6 +68,16 @@ def atomic_write(path: Path, content: bytes) -> None:
         ) from None
 
 
+def as_archived(tensor: Tensor) -> Tensor:
+    """Round as the archive does, so that a table is the same whether its runs are archived or trained here.
+
+    Several logits an image, and norms, are kept in float16. A single logit is a log-density, which may be in the
+    thousands, where float16 has gaps of 2.
+    """
+    single = tensor.ndim == 2 and tensor.shape[1] == 1
+    return tensor if single or not tensor.is_floating_point() else tensor.half()
+
+
 def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -137,7 +147,7 @@ class RunFolder:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != self.record()["files"].get(f"outputs/{path.name}"):
             raise HdgeError(f"{path} does not match its record.json; delete the run folder and train again.")
-        tensors = safetensors.torch.load(content)  # in half precision if the run is archived
+        tensors = {name: as_archived(tensor) for name, tensor in safetensors.torch.load(content).items()}
         norms = tensors.get("gradient_norms")
         return Outputs(tensors["logits"].float(), tensors["labels"].long(), None if norms is None else norms.float())
 
@@ -256,7 +266,7 @@ def of_rows(runs: Sequence[Run], rows: Sequence[str]) -> list[Run]:
     return [run for run in runs if run.row in rows]
 
 
-def first_seeds(runs: Sequence[Run]) -> list[Run]:
-    """Select the run of the lowest seed of each row."""
-    lowest = {run.row: run for run in sorted(runs, key=lambda run: run.seed, reverse=True)}
-    return [run for run in runs if run is lowest[run.row]]
+def first_seeds(runs: Sequence[Run], count: int = 1) -> list[Run]:
+    """Select the runs of the lowest seeds of each row."""
+    lowest = {run.row: sorted(one.seed for one in runs if one.row == run.row)[:count] for run in runs}
+    return [run for run in runs if run.seed in lowest[run.row]]

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from hdge.study.config import BLOCKS, TrainConfig
 from hdge.study.errors import HdgeError, require
@@ -60,15 +60,17 @@ def groups() -> tuple[str, ...]:
 @cache
 def claims() -> tuple[Claim, ...]:
     """List every claim, in the order of the file."""
-    found = tuple(
-        Claim(**{name: tuple(value) if isinstance(value, list) else value for name, value in one.items()})
-        for one in stated()["claims"]
-    )
+    found = tuple(_claim(one) for one in stated()["claims"])
     names = {claim.name for claim in found}
     for claim in found:
         if claim.group not in groups() or not set(claim.of) <= names:
             raise HdgeError(f"claim {claim.name!r} names a group or a claim that claims.yaml does not hold.")
     return found
+
+
+def _claim(values: dict[str, Any]) -> Claim:
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return Claim(**given)
 
 
 def differing(one: TrainConfig, other: TrainConfig) -> set[str]:

@@ -85,7 +85,7 @@ def _row(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     needed = seeds_needed(claim.kind, found, claim.delta) if verdict.verdict == "undecided" else math.nan
     if verdict.verdict == "undecided":
         more = "more images" if math.isinf(needed) else f"some {needed:.0f} seeds"
-        verdict = replace_reason(verdict, f"{verdict.reason}; it would take {more}")
+        verdict = verdict._replace(reason=f"{verdict.reason}; it would take {more}")
     return row | {
         "baseline": compared.baseline, "seeds": found.seeds, "planned": planned, "n": compared.n,
         "method_mean": compared.method_mean, "baseline_mean": compared.baseline_mean,
@@ -93,11 +93,6 @@ def _row(claim: Claim, evidence: Evidence) -> dict[str, Any]:
         "se_image": found.se_image, "p": p_value(claim.kind, found, claim.delta), "seeds_needed": needed,
         "provisional": found.seeds < planned, **verdict._asdict(),
     }  # fmt: skip
-
-
-def replace_reason(verdict: Verdict, reason: str) -> Verdict:
-    """Give a verdict another reason."""
-    return Verdict(verdict.verdict, reason)
 
 
 def primary(claim: Claim, evidence: Evidence) -> Compared:
@@ -178,7 +173,7 @@ def _rare(claim: Claim, evidence: Evidence) -> dict[str, Any]:
         "baseline": "", "method": ", ".join(claim.methods), "n": len(records), "planned": planned,
         "difference": diverged / len(records), "low": low, "high": high, "p": p,
         "provisional": len(records) < planned,
-        **replace_reason(verdict, f"{verdict.reason}: {diverged} of {len(records)} runs diverged")._asdict(),
+        **verdict._replace(reason=f"{verdict.reason}: {diverged} of {len(records)} runs diverged")._asdict(),
     }  # fmt: skip
 
 
