@@ -168,7 +168,7 @@ def test_the_mean_through_noise_is_the_loop():
 
 
 @pytest.mark.parametrize(
-    "protocol", [load_profile(name).attacks for name in ("smoke", "digits", "cifar10-reduced", "paper")]
+    "protocol", [load_profile(name).attacks for name in ("smoke", "digits", "cifar10-small", "paper")]
 )
 def test_what_is_checked_is_part_of_the_sweep(protocol):
     for norm, radius in protocol.checked:

@@ -85,7 +85,7 @@ def test_p_values_reject_what_outcomes_reject():
 
 
 def test_the_seeds_needed_halve_a_variance_that_is_all_of_seeds():
-    """The width at S seeds is t sqrt(sd^2 / S + 1 / N^2), where no image differs: the first S that suffices is found."""
+    """Where no image differs, the width at S seeds is t sqrt(sd^2 / S + 1 / N^2): the first S that suffices."""
     rng = np.random.default_rng(1)
     differences = np.repeat(rng.standard_normal((4, 1)), 50, axis=1) + 1.2
     found = crossed_interval(differences)

@@ -1,6 +1,6 @@
 """The archive: small copies of finished runs, from which the repository's notebooks can draw.
 
-``python -m hdge.study.archive cifar10-reduced`` copies runs from ``papermill_runs/<profile>/runs`` to
+``python -m hdge.study.archive cifar10-small`` copies runs from ``papermill_runs/<profile>/runs`` to
 ``papermill_runs/<profile>/archive``. The copies have no weights, and their logits are float16. If a profile asks for an
 archived run's settings, the DAG uses the archived run.
 """

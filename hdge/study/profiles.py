@@ -56,7 +56,7 @@ class Profile:
         references: rows that are also trained once for twice the epochs, as variants ``<row>_twice``; the gates of the
             verdict ask whether a baseline had enough.
         proof: rows of which three seeds are trained from scratch, although they are archived, to prove that runs
-            reproduce. Other rows of the profile are then trained only when asked for.
+            reproduce; a list, even an empty one, leaves all other rows to be trained only when asked for.
         seeds_per_job: how many seeds of a row one job trains and then measures; 0 for all. A cluster spreads jobs.
     """
 
@@ -69,7 +69,7 @@ class Profile:
     samples: SamplingProtocol = SamplingProtocol()
     attacks: AttackProtocol = AttackProtocol()
     references: tuple[str, ...] = ()
-    proof: tuple[str, ...] = ()
+    proof: tuple[str, ...] | None = None
     seeds_per_job: int = 0
 
     def __post_init__(self) -> None:
@@ -123,7 +123,7 @@ class Profile:
         rows = self.methods | self.variants
         for row in only:
             refuse_unknown("method", row, rows)
-        if self.proof and not only and not fresh:
+        if self.proof is not None and not only and not fresh:
             return [(row, seed) for row in self.proof for seed in rows[row].get("seeds", self.seeds)[:PROOF_SEEDS]]
         chosen = only or [row for row, own in rows.items() if not own.get("optional")]
         return [(r, s) for r, s in self.runs(True) if r in chosen and (fresh or self.archived_record(r, s) is None)]
@@ -185,8 +185,8 @@ def _profile(name: str, values: dict[str, Any]) -> Profile:
     others: dict[str, Any] = {part: _protocol(part, values.get(part, {})) for part in PROTOCOLS}
     others["seeds_per_job"] = values.get("seeds_per_job", 0)
     settings, seeds = values["settings"], tuple(values["seeds"])
-    for part in ("references", "proof"):
-        others[part] = _names(part, values.get(part, []), rows["methods"])
+    others["references"] = _names("references", values.get("references", []), rows["methods"])
+    others["proof"] = _names("proof", values["proof"], rows["methods"]) if "proof" in values else None
     for row in others["references"]:
         epochs = 2 * rows["methods"][row].get("epochs", settings.get("epochs", TrainConfig.epochs))
         lowest = min(rows["methods"][row].get("seeds", seeds))
