@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -7,7 +8,7 @@ import torch
 from hdge.evaluators import ood
 from hdge.figures.ood import auroc_figure, histogram_figure
 from hdge.measure import samples
-from hdge.study import archive, dependencies, profiles, runs
+from hdge.study import archive, dependencies, profiles, runs, verify
 from hdge.study import study as studies
 from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
@@ -189,3 +190,45 @@ def test_the_code_behind_samples_holds_the_sampler_and_ignores_comments(tmp_path
     plain = digest("def f(x):\n    return x + 1\n")
     assert digest('"""What it is."""\n\n\ndef f(x):\n    """One more."""\n    return x + 1  # as it says\n') == plain
     assert digest("def f(x):\n    return x + 2\n") != plain
+
+
+def test_a_run_that_failed_is_archived_by_its_record_alone(study):
+    [run], _ = study.runs()
+    record = run.folder.record()
+    run.folder.finish({**record, "outcome": "diverged", "rollbacks": [{"step": 3, "back_to": 1}]})
+    folder = archive.archive(run, study.profile)
+    assert folder.record()["outcome"] == "diverged"
+    assert not (folder.path / "outputs").exists()
+    assert study.ended("hdge", 0, archived=True).folder == run.folder
+
+
+def test_the_proof_is_trained_although_it_is_archived_and_the_rest_only_when_asked_for(study):
+    [run], _ = study.runs()
+    archive.archive(run, study.profile)
+    assert study.profile.trained() == [("cross_entropy", 0)]
+    assert study.profile.trained(fresh=True) == [("cross_entropy", 0), ("hdge", 0)]
+    proving = replace(study.profile, proof=("hdge",), seeds=(0, 1, 2, 3))
+    assert proving.trained() == [("hdge", 0), ("hdge", 1), ("hdge", 2)]
+    assert proving.wanted() == [("hdge", 0), ("hdge", 1), ("hdge", 2)]
+    assert proving.trained(["cross_entropy"]) == [("cross_entropy", seed) for seed in range(4)]
+    assert replace(study.profile, proof=()).trained() == []
+
+
+def test_a_run_is_compared_with_its_archived_copy(study):
+    with pytest.raises(HdgeError, match="no run of 'small' in .* has an archived copy to compare with"):
+        verify.report(study)
+    [run], _ = study.runs()
+    archive.archive(run, study.profile)
+    assert verify.report(study) == [
+        "hdge, 1 seeds: weights equal to the bit", "all 1 runs against the archive: weights equal to the bit"
+    ]  # fmt: skip
+    record, outputs = run.folder.record(), run.folder.outputs("test")
+    logits = outputs.logits.clone()
+    logits[0, 0] += 0.5  # as many of the first image's halves as float16 has there
+    run.folder.write_outputs("test", Outputs(logits, outputs.labels))
+    run.folder.write_weights({"weight": torch.ones(2)}, run.config)
+    run.folder.finish(record)
+    [one] = verify.comparisons(study)
+    assert not one.same_weights
+    assert one.logit == pytest.approx(0.5, abs=2**-7)  # rounding to float16 below 16
+    assert "weights of 0 equal to the bit; largest difference of a test logit 0.5" in verify.report(study)[-1]

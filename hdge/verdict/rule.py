@@ -75,7 +75,7 @@ def seeds_needed(kind: Kind, found: Crossed, delta: float) -> float:
     images = max(0.0, found.se**2 - found.se_seed**2)
     for seeds in range(max(LEAST_SEEDS, found.seeds + 1), MOST_SEEDS + 1):
         if stats.t.ppf(0.5 + LEVEL / 2, seeds - 1) * math.sqrt(one / seeds + images) < half:
-            return seeds
+            return float(seeds)
     return math.inf
 
 
