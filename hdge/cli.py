@@ -187,9 +187,9 @@ def _measure(arguments: Namespace) -> int:
 
 
 def _notebook(arguments: Namespace) -> int:
-    from hdge.study.notebooks import execute
+    from hdge.study.notebooks import execute, parameters_of
 
-    execute(Path(arguments.source).resolve(), Path(arguments.output).resolve(), json.loads(arguments.parameters))
+    execute(place(arguments.source), place(arguments.output), parameters_of(arguments.parameters))
     return 0
 
 

@@ -2,13 +2,14 @@
 
 import ast
 import hashlib
-import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from hdge.study.config import HOME
+from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
+from hdge.study.values import read_json
 
 PACKAGE = HOME / "hdge"
 
@@ -87,8 +88,12 @@ def _code(source: Path) -> list[str]:
     """Read a module's text, or a notebook's code cells."""
     if source.suffix == ".py":
         return [source.read_text()]
-    cells = json.loads(source.read_text())["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    remedy = "restore it, for example by `git checkout`"
+    try:
+        cells = read_json(source, remedy)["cells"]
+        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (KeyError, TypeError):
+        raise HdgeError(f"{source} is no notebook; {remedy}.") from None
 
 
 def _parse(text: str) -> ast.AST:
