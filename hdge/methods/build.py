@@ -42,18 +42,16 @@ def build_method(
     group: dist.ProcessGroup | None = None,
 ) -> Method:
     """Build the method of a config, for a network and the shape and number of its training images."""
-    match config.method:
-        case "cross_entropy" | "cross_entropy_bn":
+    match METHODS[config.method].module:
+        case "base":
             return CrossEntropy(config)
-        case "hdge" | "hdge_bn" | "hdge_joint" | "generative" | "generative_bn":
-            from hdge.methods.hdge import Hdge
+        case "hdge":
+            from hdge.methods.hdge import Hdge, HdgeBatch
 
+            if "queue" not in METHODS[config.method].blocks:
+                return HdgeBatch(config, group)
             return Hdge(config, num_classes, training_images, group)
-        case "hdge_batch":
-            from hdge.methods.hdge import HdgeBatch
-
-            return HdgeBatch(config, group)
-        case "jem" | "hdge_jem" | "igebm" | "igebm_conditional":
+        case "energy":
             from hdge.methods.energy import Igebm, Jem, Sampler
             from hdge.methods.hdge import Hdge
 
@@ -62,19 +60,15 @@ def build_method(
                 return Igebm(config, sampler)
             hybrid = Hdge(config, num_classes, training_images, group) if config.method == "hdge_jem" else None
             return Jem(config, sampler, hybrid)
-        case "supcon" | "contrastive_pretraining":
-            from hdge.methods.contrastive import ContrastivePretraining
+        case "contrastive":
+            from hdge.methods.contrastive import ContrastivePretraining, JointLoss
 
-            return ContrastivePretraining(config, model)
-        case "jointloss":
-            from hdge.methods.contrastive import JointLoss
-
-            return JointLoss(config, model)
-        case "glow" | "glow_conditional":
+            return JointLoss(config, model) if config.method == "jointloss" else ContrastivePretraining(config, model)
+        case "flows":
             from hdge.methods.flows import Likelihood
 
             return Likelihood(config)
-        case "adversarial_l2" | "adversarial_linf":
+        case "adversarial":
             from hdge.methods.adversarial import Adversarial
 
             return Adversarial(config)

@@ -81,7 +81,7 @@ def train(
     folder.write_history(pd.DataFrame(trainer.history))
     folder.write_trajectory(trainer.trajectory)
     folder.write_weights(trainer.model.state_dict(), config)
-    for name, part in sets.items():
+    for name, part in sets.items() if outcome != "diverged" else ():  # diverged weights may not be finite
         images = part.images.to(device)
         logits = evaluate(trainer.model, images, config.noise)
         norms = None if name in ("train", "validation") else gradient_norms(trainer.model, images, config.noise)
