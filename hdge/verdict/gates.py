@@ -13,9 +13,10 @@ def missing(evidence: Evidence, row: str) -> str:
     """Ask whether a row has runs enough."""
     if not evidence.planned(row):
         return f"{row} is not a row of this profile"
-    if len(evidence.ended.get(row, {})) < LEAST_SEEDS:
-        return f"{row} has {len(evidence.ended.get(row, {}))} of {len(evidence.planned(row))} seeds here"
-    return ""
+    seeds = len(evidence.ended.get(row, {}))
+    if seeds == 0:
+        return f"{row} is not trained here"
+    return "" if seeds >= LEAST_SEEDS else f"{row} has {seeds} seeds here; the rule needs {LEAST_SEEDS}"
 
 
 def failed(evidence: Evidence, row: str) -> str:
