@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
+from scipy import special, stats
 
 from hdge.evaluators.influences import Influence, auroc_influence, mean_influence
 from hdge.evaluators.intervals import LEVEL
@@ -22,6 +22,7 @@ from hdge.evaluators.intervals import LEVEL
 # The least variance, as a share of that over images alone, so that a standard error is at least half of theirs. With
 # the whole of it, an interval of three seeds that differ by chance alone covers 99 % instead of 95 %.
 FLOOR = 0.25
+ROUNDING = 1e-12  # an image whose value differs by less does not differ
 
 Scores = tuple[Float[np.ndarray, "seeds images"], Mapping[str, Float[np.ndarray, "seeds _"]]]
 
@@ -56,7 +57,7 @@ class Crossed:
 
         .. math:: p = P\left(T_\nu \ge \frac{\bar e - \delta_0}{\sqrt T}\right)
         """
-        return float(stats.t.sf((self.difference - null) / self.se, self.df))
+        return float(special.stdtr(self.df, (null - self.difference) / self.se))
 
 
 def crossed_interval(differences: Float[np.ndarray, "seeds images"], level: float = LEVEL) -> Crossed:
@@ -109,10 +110,12 @@ def interval(measure: Influence, level: float = LEVEL) -> Crossed:
     seeds, pooled = len(measure.estimates), measure.over_seeds()
     mean, images = float(pooled.estimates[0]), float(pooled.image_variance()[0])
     squares, fewest = pooled.squares()[0], min(part.shape[1] for part in pooled.parts.values())
-    farthest = float(squares.max()) or 1 / fewest**2
-    shares = squares / farthest  # their squares do not vanish
-    differing = 2 * shares.sum() ** 2 / np.square(shares).sum() if shares.any() else 2.0
-    df_image = min(fewest - 1.0, float(differing))
+    farthest, df_image = float(squares.max()), min(fewest - 1.0, 2.0)
+    if farthest < (ROUNDING / fewest) ** 2:
+        farthest = 1 / fewest**2
+    else:
+        shares = squares / farthest  # their squares do not vanish
+        df_image = min(fewest - 1.0, float(2 * shares.sum() ** 2 / np.square(shares).sum()))
     least = FLOOR * images + farthest
     se_image = math.sqrt(max(images, least))
     image_low, image_high, _ = _student(mean, se_image, df_image, level)
@@ -128,8 +131,8 @@ def interval(measure: Influence, level: float = LEVEL) -> Crossed:
 
 def _student(mean: float, se: float, df: float, level: float) -> tuple[float, float, float]:
     """Both limits of Student's interval, and its two-sided p-value."""
-    half = stats.t.ppf(0.5 + level / 2, df) * se
-    return float(mean - half), float(mean + half), float(2 * stats.t.sf(abs(mean) / se, df))
+    half = special.stdtrit(df, 0.5 + level / 2) * se
+    return float(mean - half), float(mean + half), float(2 * special.stdtr(df, -abs(mean) / se))
 
 
 def binomial_interval(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
