@@ -1,0 +1,65 @@
+"""Files that the study writes: written whole or not at all, and read whole or refused by name."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from hdge.study.errors import HdgeError
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, even if the process is killed; a failed write leaves nothing behind."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise HdgeError(
+            f"{path} cannot be written ({error.strerror}); free some space or choose another root."
+        ) from None
+
+
+def read_whole(path: Path, remedy: str) -> bytes:
+    """Read a file, or say how to go on without it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise HdgeError(f"{path} cannot be read ({error.strerror}); {remedy}.") from None
+
+
+def file_digest(path: Path) -> str:
+    return hashlib.sha256(read_whole(path, "delete it")).hexdigest()
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Fingerprint tensors with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """Read the tensors and the metadata of a file; a damaged one gives None."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, RuntimeError):
+        return None
