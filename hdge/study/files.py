@@ -29,9 +29,8 @@ def atomic_write(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-        raise HdgeError(
-            f"{path} cannot be written ({error.strerror}); free some space or choose another root."
-        ) from None
+        remedy = "delete it" if path.is_dir() else "free some space or choose another root"
+        raise HdgeError(f"{path} cannot be written ({error.strerror}); {remedy}.") from None
 
 
 def read_whole(path: Path, remedy: str) -> bytes:
