@@ -163,6 +163,7 @@ def _train(arguments: Namespace) -> int:
     require("checkpoint_seconds", seconds, seconds is not None and seconds >= 0, "0 or more")
     folder = RunFolder(place(arguments.output))
     config = config_from(arguments)
+    folder.refuse_another(config)
     with process_group() as group:
         train(
             config, folder, data_root(arguments.data_root),

@@ -57,7 +57,7 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
         "A dot is the primary contrast of a claim with its 95 % interval over seeds and test images, in units of δ, "
         "the smallest difference of interest. Right of 0 is the claimed side. In the grey band a difference is too "
         "small to matter; beyond it the axis is logarithmic. Diamonds are the paper's own differences. A hollow dot "
-        "has fewer seeds than planned. Claims without a difference, and those that no scale can test, are in the table.",
+        "has fewer seeds than planned. Claims without a difference, or not testable at any scale, stand in the table.",
     )
     return figure
 

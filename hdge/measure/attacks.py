@@ -17,8 +17,7 @@ from tqdm import tqdm
 
 from hdge.core.readings import log_q_y_given_x, prediction
 from hdge.data.augment import add_noise, to_unit
-from hdge.data.splits import load_splits
-from hdge.measure.network import load_network, measure_each, pick_device
+from hdge.measure.network import load_network, measure_each, pick_device, splits_of
 from hdge.methods.adversarial import pgd
 from hdge.methods.base import frozen
 from hdge.study.errors import HdgeError
@@ -69,7 +68,7 @@ def attack_run(run: Run, protocol: AttackProtocol, data_root: Path) -> dict[str,
     """Read what a run's network withstands from the run's folder, or measure it by :func:`attack_network`."""
 
     def measure() -> dict[str, Tensor]:
-        test, device = load_splits(run.config.dataset, data_root).test, pick_device()
+        test, device = splits_of(run, data_root).test, pick_device()
         model = load_network(run, tuple(test.images.shape[1:])).to(device)
         count = protocol.images or len(test)
         images, labels = to_unit(test.images[:count]).to(device), test.labels[:count].to(device)

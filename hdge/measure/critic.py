@@ -116,6 +116,7 @@ def criticise_reference(critic: Critic, dataset: str, protocol: SamplingProtocol
 
     def measure() -> dict[str, Tensor]:
         splits = load_splits(dataset, data_root)
+        critic.folder.refuse_other_images(splits.sha256())
         test = splits.test.images[: protocol.chains]
         generator = torch.Generator().manual_seed(SPLIT_SEED)
         noise = torch.randint(256, test.shape, generator=generator, dtype=torch.uint8)

@@ -1,6 +1,7 @@
 """Outputs of a trained network on test images: its logits, and the gradient norms of log q(x)."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from hdge.core.readings import log_q_x
 from hdge.data.augment import add_noise, to_unit
-from hdge.data.splits import SPLIT_SEED
+from hdge.data.splits import SPLIT_SEED, Splits, load_splits
 from hdge.methods.base import frozen
 from hdge.methods.build import build_network
 from hdge.study.errors import HdgeError
@@ -44,6 +45,13 @@ def pick_device() -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True  # shapes of images never change within a run
     return torch.device("cuda", torch.cuda.current_device())
+
+
+def splits_of(run: Run, data_root: Path) -> Splits:
+    """Load the images that a run was trained on, and refuse others under their name."""
+    splits = load_splits(run.config.dataset, data_root)
+    run.folder.refuse_other_images(splits.sha256())
+    return splits
 
 
 def load_network(run: Run, shape: tuple[int, ...]) -> nn.Module:

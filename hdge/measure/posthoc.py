@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from hdge.data.images import ImageSet
-from hdge.data.splits import load_evaluation_set, load_splits
-from hdge.measure.network import load_network, measure_each, pick_device, with_noise
+from hdge.data.splits import load_evaluation_set
+from hdge.measure.network import load_network, measure_each, pick_device, splits_of, with_noise
 from hdge.study.runs import Run
 
 # The detectors keep their defaults: nothing is tuned on out-of-distribution images.
@@ -24,7 +24,7 @@ def posthoc_scores(run: Run, data_root: Path) -> dict[str, Tensor]:
     """Read or compute both detectors' scores of every set, "<detector>/<set>" (N,), higher for in-distribution."""
 
     def measure() -> dict[str, Tensor]:
-        splits = load_splits(run.config.dataset, data_root)
+        splits = splits_of(run, data_root)
         model: Any = load_network(run, tuple(splits.train.images.shape[1:])).to(pick_device())
         sets = {"test": splits.test}
         sets |= {name: load_evaluation_set(name, data_root, splits.test) for name in run.config.evaluation_sets}

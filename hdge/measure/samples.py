@@ -11,8 +11,7 @@ from tqdm import tqdm
 from hdge.core.readings import log_q_x, prediction
 from hdge.data.augment import to_unit
 from hdge.data.images import ImageSet
-from hdge.data.splits import load_splits
-from hdge.measure.network import EVALUATION_BATCH, load_network, pick_device
+from hdge.measure.network import EVALUATION_BATCH, load_network, pick_device, splits_of
 from hdge.methods.base import frozen
 from hdge.methods.flows import LEVELS, Glow
 from hdge.methods.sgld import log_density_of, sgld_step
@@ -35,7 +34,7 @@ def sample_run(run: Run, protocol: SamplingProtocol, data_root: Path) -> dict[st
 
     def measure() -> dict[str, Tensor]:
         device = pick_device()
-        test = load_splits(run.config.dataset, data_root).test
+        test = splits_of(run, data_root).test
         model = load_network(run, tuple(test.images.shape[1:])).to(device)
         classes = len(test.classes) if run.classifies else 1
         images, image_labels = first_of_each_class(test, protocol.per_class)

@@ -11,8 +11,9 @@ from pathlib import Path
 import safetensors.torch
 
 from hdge.study.errors import HdgeError
+from hdge.study.files import as_archived, atomic_write
 from hdge.study.profiles import Profile, archived_folder
-from hdge.study.runs import Run, RunFolder, as_archived, atomic_write
+from hdge.study.runs import Run, RunFolder
 from hdge.study.study import Study
 
 WITH_TRAINING_IMAGES = ("hdge",)  # notebook 07 draws queues from the logits of these rows' training images

@@ -4,25 +4,26 @@
 
     <root>/papermill_runs/<profile>/runs/<row>-seed<seed>/
         config.json            the TrainConfig
-        state.pt               full state of a run under way; gone when it has ended
+        state.pt               full state of a run under way, then its SHA-256; gone when it has ended
         history.csv            one row an epoch
         weights.safetensors    the trained network
         outputs/<set>.safetensors   logits (N, C) float32 and labels (N,) int64 of each evaluation set; for test
                                     images also the gradient norms (N,) of log q(x)
         trajectory.safetensors      logits (epochs, N, C) float16 of the validation images after every epoch
-        record.json            written last: config, code, data, cost, versions, and the SHA-256 of every file above
+        record.json            written last: config, code, data, cost, versions, SHA-256 of itself and all files above
         measured/<name>.safetensors what was measured on the network since: samples, attacks, post-hoc scores
         trained.txt, measured/done.txt   stamps that the DAG writes and deletes at will; nothing else reads them
 
 No file can run code when it is read: safetensors, JSON and CSV cannot, and the state is loaded with ``weights_only``.
+Files of a finished run are read if they match the record, and refused by name if they do not. A measurement that is
+damaged is taken anew, as the weights are there for it.
 """
 
+import contextlib
 import hashlib
 import inspect
 import io
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,48 +39,25 @@ from torch import Tensor
 from hdge.study.config import HOME, TrainConfig, place
 from hdge.study.dependencies import code_digest, imported_modules
 from hdge.study.errors import HdgeError
+from hdge.study.files import (
+    as_archived,
+    atomic_write,
+    file_digest,
+    is_measured_as,
+    read_tensors,
+    read_whole,
+    tensors_digest,
+)
 from hdge.study.roster import METHODS
+from hdge.study.values import read_json
 
 TRAINED = "trained.txt"  # the DAG's stamp beside a record
+STATE = {"config", "step", "model", "optimizer", "ranks"}  # what every state holds, and more
 
 
 def project_root(root: str | Path) -> Path:
     """Resolve the folder that holds papermill_runs/ and figures/, by default the checkout."""
     return place(root) if str(root) else HOME
-
-
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, even if the process is killed; a failed write leaves nothing behind."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise HdgeError(
-            f"{path} cannot be written ({error.strerror}); free some space or choose another root."
-        ) from None
-
-
-def as_archived(tensor: Tensor) -> Tensor:
-    """Round as the archive does, so that a table is the same whether its runs are archived or trained here.
-
-    Several logits an image, and norms, are kept in float16. A single logit is a log-density, which may be in the
-    thousands, where float16 has gaps of 2.
-    """
-    single = tensor.ndim == 2 and tensor.shape[1] == 1
-    return tensor if single or not tensor.is_floating_point() else tensor.half()
-
-
-def file_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -114,7 +92,19 @@ class RunFolder:
 
     def history(self) -> pd.DataFrame:
         """Read one row an epoch: learning rate, losses, accuracies."""
-        return pd.read_csv(self.path / "history.csv")
+        return pd.read_csv(io.BytesIO(self.content("history.csv")))
+
+    def content(self, name: str) -> bytes:
+        """Read a file of a finished run, which must match the record."""
+        content = read_whole(self.path / name, self._remedy())
+        if hashlib.sha256(content).hexdigest() != self.record().get("files", {}).get(name):
+            raise HdgeError(f"{self.path / name} does not match its record.json; {self._remedy()}.")
+        return content
+
+    def _remedy(self) -> str:
+        if self.path.parent.name == "archive":
+            return "restore the archived run, for example by `git checkout`"
+        return f"delete {self.path} and train again"
 
     def write_weights(self, tensors: Mapping[str, Tensor], config: TrainConfig) -> None:
         """Write weights with the config as one metadata entry, because several would not be stored in order."""
@@ -123,7 +113,7 @@ class RunFolder:
         atomic_write(self.path / "weights.safetensors", safetensors.torch.save(contiguous, metadata))
 
     def weights(self) -> dict[str, Tensor]:
-        return safetensors.torch.load_file(self.path / "weights.safetensors")
+        return safetensors.torch.load(self.content("weights.safetensors"))
 
     def write_trajectory(self, logits: Sequence[Tensor]) -> None:
         tensors = {"logits": torch.stack(list(logits)) if logits else torch.empty(0, 0, 0)}
@@ -131,7 +121,7 @@ class RunFolder:
 
     def trajectory(self) -> Float[Tensor, "epochs n classes"]:
         """Read the logits of the validation images after every epoch; float16 in the file, float32 here."""
-        return safetensors.torch.load_file(self.path / "trajectory.safetensors")["logits"].float()
+        return safetensors.torch.load(self.content("trajectory.safetensors"))["logits"].float()
 
     def write_outputs(self, name: str, outputs: Outputs) -> None:
         tensors = {"logits": outputs.logits.float().cpu().contiguous(), "labels": outputs.labels.cpu()}
@@ -140,14 +130,11 @@ class RunFolder:
         atomic_write(self.path / "outputs" / f"{name}.safetensors", safetensors.torch.save(tensors))
 
     def outputs(self, name: str) -> Outputs:
-        """Read the outputs on an evaluation set, whose file must match the record."""
-        path = self.path / "outputs" / f"{name}.safetensors"
-        if not path.exists():
+        """Read the outputs on an evaluation set."""
+        file = f"outputs/{name}.safetensors"
+        if not (self.path / file).exists():
             raise HdgeError(f"{self.path} holds no outputs for {name!r}; add it to evaluation_sets and train again.")
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != self.record()["files"].get(f"outputs/{path.name}"):
-            raise HdgeError(f"{path} does not match its record.json; delete the run folder and train again.")
-        tensors = {name: as_archived(tensor) for name, tensor in safetensors.torch.load(content).items()}
+        tensors = {part: as_archived(tensor) for part, tensor in safetensors.torch.load(self.content(file)).items()}
         norms = tensors.get("gradient_norms")
         return Outputs(tensors["logits"].float(), tensors["labels"].long(), None if norms is None else norms.float())
 
@@ -178,37 +165,45 @@ class RunFolder:
         if not archived:
             asked["code"] = code_digest(imported_modules(Path(inspect.getfile(measure))))
             asked["read"] = [file_digest(file) for file in read]
-        if path.exists():
-            with safetensors.safe_open(path, "pt") as file:
-                stored = json.loads(file.metadata()["measured"])
-            if asked.items() <= stored.items():
-                return safetensors.torch.load_file(path)
+        if archived and path.exists():
+            self.content(f"measured/{path.name}")
+        found = read_tensors(path)
+        if found is not None and is_measured_as(asked, *found, archived):
+            return found[0]
         if archived:
             raise HdgeError(f"{self.path} has no weights, and no {name} by this protocol; train the run to measure it.")
         tensors = {key: tensor.contiguous() for key, tensor in measure().items()}
-        metadata = {"measured": json.dumps(asked, sort_keys=True)}
+        metadata = {"measured": json.dumps({**asked, "sha256": tensors_digest(tensors)}, sort_keys=True)}
         atomic_write(path, safetensors.torch.save(tensors, metadata))
         return tensors
 
     def stored(self, name: str, protocol: Mapping[str, Any]) -> dict[str, Tensor] | None:
         """Read what was measured of these weights by a protocol; return None if it was not."""
-        path = self.measured_path(name)
         asked = {"protocol": json.loads(json.dumps(dict(protocol))), "weights": self.weights_digest()}
-        if not path.exists():
-            return None
-        with safetensors.safe_open(path, "pt") as file:
-            found = json.loads(file.metadata()["measured"])
-        return safetensors.torch.load_file(path) if asked.items() <= found.items() else None
+        found = read_tensors(self.measured_path(name))
+        whole = found is not None and is_measured_as(asked, *found, "archived" in self.record())
+        return found[0] if found and whole else None
 
     def write_state(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        atomic_write(self.path / "state.pt", buffer.getvalue())
+        content = buffer.getvalue()
+        atomic_write(self.path / "state.pt", content + hashlib.sha256(content).digest())
 
     def state(self) -> dict[str, Any] | None:
-        if not (self.path / "state.pt").exists():
+        """Read the state of a run under way; nothing in it is executed."""
+        path, remedy = self.path / "state.pt", "delete it to train the run from its beginning"
+        if not path.exists():
             return None
-        return torch.load(self.path / "state.pt", map_location="cpu", weights_only=True)
+        file = read_whole(path, remedy)
+        content, digest = file[:-32], file[-32:]
+        state = None
+        if hashlib.sha256(content).digest() == digest:
+            with contextlib.suppress(Exception):  # of many kinds, by torch, for a state of another version
+                state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not state.keys() >= STATE:
+            raise HdgeError(f"{path} is damaged and cannot be gone on from; {remedy}.")
+        return state
 
     def finish(self, record: dict[str, Any]) -> None:
         """Write the record, with digests of all files but measurements that may change, then delete the state."""
@@ -217,24 +212,57 @@ class RunFolder:
         digests = {
             str(p.relative_to(self.path)): file_digest(p) for p in files if p.name != "record.json" and p not in later
         }
-        text = json.dumps({**record, "files": digests}, indent=1)
-        atomic_write(self.path / "record.json", text.encode())
+        whole = {name: value for name, value in record.items() if name != "sha256"} | {"files": digests}
+        whole["sha256"] = _record_digest(whole)
+        atomic_write(self.path / "record.json", json.dumps(whole, indent=1).encode())
         (self.path / "state.pt").unlink(missing_ok=True)
 
     def record(self) -> dict[str, Any]:
-        return json.loads((self.path / "record.json").read_text())
+        """Read the record, which must be as it was written."""
+        path = self.path / "record.json"
+        record = read_json(path, self._remedy())
+        if record.get("sha256", "") not in ("", _record_digest(record)):
+            raise HdgeError(f"{path} is damaged; {self._remedy()}.")
+        return record
+
+    def refuse_other_images(self, digest: str) -> None:
+        """Refuse the images of another digest than those that the finished run was trained on."""
+        recorded = self.record().get("data", {}).get("sha256", digest)
+        if recorded != digest:
+            raise HdgeError(
+                f"{self.path} was trained on other images than its data set holds now; restore them, or "
+                f"{self._remedy()}."
+            )
 
     def holds(self, config: TrainConfig, code: str = "") -> bool:
         """Check whether the folder holds a finished run of this config and, if given, trained by this code."""
         if not (self.path / "record.json").exists():
             return False
         record = self.record()
+        if not isinstance(record.get("config"), dict):
+            raise HdgeError(f"{self.path / 'record.json'} is no record of a run; {self._remedy()}.")
         return config.is_recorded_as(record["config"]) and code in ("", record.get("code"))
+
+    def refuse_another(self, config: TrainConfig) -> None:
+        """Refuse to replace a run, finished or under way, that has other settings."""
+        path = self.path / "config.json"
+        if path.exists() and any((self.path / name).exists() for name in ("record.json", "state.pt")):
+            recorded, own = read_json(path, self._remedy()), json.loads(config.to_json())
+            if not config.is_recorded_as(recorded):
+                other = sorted(name for name in {*recorded, *own} if recorded.get(name) != own.get(name))
+                remedy = "choose another output, or delete it"
+                raise HdgeError(f"{self.path} holds a run of other settings ({', '.join(other)}); {remedy}.")
 
     def stamp(self, name: str, files: Iterable[Path]) -> None:
         """Tell the DAG that a step is done; a changed digest makes anew what depends on the step."""
         lines = [f"{file_digest(path)}  {path.name}\n" for path in sorted(files)]
         atomic_write(self.path / name, "".join(lines).encode())
+
+
+def _record_digest(record: Mapping[str, Any]) -> str:
+    """Fingerprint a record without its own digest, whatever its layout."""
+    rest = {name: value for name, value in record.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,12 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
+from hdge.data.downloads import MADE
 from hdge.data.splits import Splits, load_evaluation_set, load_splits
 from hdge.measure.network import evaluate, gradient_norms, pick_device
 from hdge.study.config import TrainConfig
 from hdge.study.dependencies import training_code
+from hdge.study.errors import HdgeError
 from hdge.study.protocol import protocol_digest
 from hdge.study.roster import has_chains
 from hdge.study.runs import Outputs, RunFolder
@@ -51,9 +53,14 @@ def train(
     A finished run of this config is left as it is. A killed run of this config goes on from its state. On a CPU with as
     many threads, the end is the same to the bit. If ``same_code`` is set, a run that other code trained or began is
     trained anew. All ranks of ``group`` call with the same arguments and see the same files.
+
+    Raises:
+        HdgeError: the run is finished or under way, and its data set holds other images now; or a file of it is
+            damaged. Nothing has been written then.
     """
     code = training_code(config.method)
     if folder.holds(config, code if same_code else ""):
+        _compare_images(folder, config, data_root)
         return folder
     device = device or pick_device()
     _forget_peak_memory(device)
@@ -62,22 +69,23 @@ def train(
     sets |= {name: load_evaluation_set(name, data_root, splits.test) for name in config.evaluation_sets}
     operations = operations_per_image(config, splits, device)
     trainer = Trainer(config, splits, device, group)
+    origin = {"code": code, "data": splits.sha256(), "protocol": protocol_digest()}
+    state = folder.state()
+    if state and state["config"] == config.to_json() and not (same_code and state.get("code") != code):
+        _go_on_from(state, trainer, folder, origin["data"])
+        origin["protocol"] = state.get("protocol", "")  # under which the run began
     if trainer.rank == 0:
         folder.write_config(config)
-    state, protocol = folder.state(), protocol_digest()
-    if state and state["config"] == config.to_json() and not (same_code and state.get("code") != code):
-        trainer.load_state_dict(state)
-        protocol = state["protocol"]  # the one under which the run began
-    beside = {"code": code, "protocol": protocol}
-    diverged = _run_to_the_end(trainer, folder, checkpoint_seconds, progress and trainer.rank == 0, beside)
+    diverged = _run_to_the_end(trainer, folder, checkpoint_seconds, progress and trainer.rank == 0, origin)
     if trainer.rank:
         return folder
 
     outcome = "diverged" if diverged else "finished" if trainer.has_trained() else "not trained"
     # The record comes before evaluation, whose cost does not belong to training's.
     record = _record(trainer, splits, {name: len(part) for name, part in sets.items()}, outcome)
+    record["data"]["sha256"] = origin["data"]
     record["cost"]["operations_per_image"] = operations
-    record |= beside
+    record |= {"code": code, "protocol": origin["protocol"]}
     folder.write_history(pd.DataFrame(trainer.history))
     folder.write_trajectory(trainer.trajectory)
     folder.write_weights(trainer.model.state_dict(), config)
@@ -88,6 +96,34 @@ def train(
         folder.write_outputs(name, Outputs(logits, part.labels, norms))
     folder.finish(record)
     return folder
+
+
+def _compare_images(folder: RunFolder, config: TrainConfig, data_root: Path) -> None:
+    """Refuse a finished run whose data set holds other images now, as far as they are at hand.
+
+    Torchvision checks its files by checksum, so published sets stay the same, and none is downloaded for this.
+    """
+    if config.dataset in MADE and not (data_root / f"{config.dataset}.npz").exists():
+        return
+    try:
+        splits = load_splits(config.dataset, data_root)
+    except HdgeError:  # a finished run needs its images no more
+        return
+    folder.refuse_other_images(splits.sha256())
+
+
+def _go_on_from(state: dict[str, Any], trainer: Trainer, folder: RunFolder, images: str) -> None:
+    """Load a killed run's state, if it was written on these images by a version that can read it."""
+    path, remedy = folder.path / "state.pt", "delete it to train the run from its beginning"
+    if state.get("data") != images:
+        dataset = repr(trainer.config.dataset)
+        raise HdgeError(f"{path} was written on other images than {dataset} holds now; restore them, or {remedy}.")
+    try:
+        trainer.load_state_dict(state)
+    except HdgeError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError):
+        raise HdgeError(f"{path} was written by another version and cannot be gone on from; {remedy}.") from None
 
 
 class Guard:
@@ -146,9 +182,9 @@ class Guard:
 
 
 def _run_to_the_end(
-    trainer: Trainer, folder: RunFolder, checkpoint_seconds: float, progress: bool, beside: dict[str, str]
+    trainer: Trainer, folder: RunFolder, checkpoint_seconds: float, progress: bool, origin: dict[str, str]
 ) -> bool:
-    """Train to the last step, with ``beside`` in every saved state; return whether the run diverged once too often."""
+    """Train to the last step, and return whether the run diverged once too often; states say what they come from."""
     last_shown = last_saved = time.monotonic()
     label = f"{trainer.config.method} seed {trainer.config.seed}"
     epochs = trainer.total_steps // trainer.steps_per_epoch
@@ -174,7 +210,7 @@ def _run_to_the_end(
             if due or trainer.step == trainer.total_steps:
                 state = trainer.state_dict()
                 if trainer.rank == 0:
-                    folder.write_state({**state, **beside})
+                    folder.write_state({**state, **origin})
                     folder.write_history(pd.DataFrame(trainer.history))
                 last_saved = now
     return guard.gave_up
@@ -186,7 +222,6 @@ def _record(trainer: Trainer, splits: Splits, evaluated: dict[str, int], outcome
     return {
         "config": json.loads(trainer.config.to_json()),
         "data": {
-            "sha256": splits.sha256(),
             "classes": list(splits.train.classes),
             "images": {"train": len(splits.train), **evaluated},
         },

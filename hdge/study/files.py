@@ -1,0 +1,89 @@
+"""Files that the study writes: written whole or not at all, and read whole or refused by name."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from hdge.study.errors import HdgeError
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, even if the process is killed; a failed write leaves nothing behind."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        remedy = "delete it" if path.is_dir() else "free some space or choose another root"
+        raise HdgeError(f"{path} cannot be written ({error.strerror}); {remedy}.") from None
+
+
+def read_whole(path: Path, remedy: str) -> bytes:
+    """Read a file, or say how to go on without it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise HdgeError(f"{path} cannot be read ({error.strerror}); {remedy}.") from None
+
+
+def file_digest(path: Path) -> str:
+    return hashlib.sha256(read_whole(path, "delete it")).hexdigest()
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Fingerprint tensors with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """Read the tensors and the metadata of a file; a damaged one gives None."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, RuntimeError):
+        return None
+
+
+def as_archived(tensor: Tensor) -> Tensor:
+    """Round as the archive does, so that a table is the same whether its runs are archived or trained here.
+
+    Several logits an image, and norms, are kept in float16. A single logit is a log-density, which may be in the
+    thousands, where float16 has gaps of 2.
+    """
+    single = tensor.ndim == 2 and tensor.shape[1] == 1
+    return tensor if single or not tensor.is_floating_point() else tensor.half()
+
+
+def is_measured_as(
+    asked: Mapping[str, Any], tensors: Mapping[str, Tensor], metadata: Mapping[str, str], archived: bool
+) -> bool:
+    """Check whether a measurement is what is asked for, and undamaged; an archived one matches its record."""
+    try:
+        stored = json.loads(metadata["measured"])
+    except (KeyError, ValueError):
+        return False
+    if not isinstance(stored, dict) or not asked.items() <= stored.items():
+        return False
+    return archived or stored.get("sha256") == tensors_digest(tensors)
