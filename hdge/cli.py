@@ -113,6 +113,9 @@ def _reproduce(arguments: Namespace) -> int:
     profile = load_profile(arguments.profile)
     profile.wanted(only)
     root = place(arguments.root) if arguments.root else HOME
+    for folder in (root, HOME):
+        if {"{", "}"} & set(str(folder)):
+            raise HdgeError(f"{folder} holds braces, which Snakemake takes for the name of a part; rename the folder.")
     nearest = next(folder for folder in (root, *root.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise HdgeError(f"{nearest} is no folder that can be written to; choose another root.")

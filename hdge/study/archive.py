@@ -27,11 +27,11 @@ def archive(run: Run, profile: Profile) -> RunFolder:
     seeds = [seed for row, seed in profile.runs(variants=True) if row == run.row][:FIRST]
     files = {
         "config.json": run.config.to_json().encode(),
-        "history.csv": (run.folder.path / "history.csv").read_bytes(),
+        "history.csv": run.folder.content("history.csv"),
     }
     names = sorted(name for name in record["files"] if name.startswith("outputs/"))
     if run.row in WITH_TRAINING_IMAGES and run.seed in seeds:
-        files["trajectory.safetensors"] = (run.folder.path / "trajectory.safetensors").read_bytes()
+        files["trajectory.safetensors"] = run.folder.content("trajectory.safetensors")
     else:
         names.remove("outputs/train.safetensors")
     if record.get("outcome", "finished") != "finished":

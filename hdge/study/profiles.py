@@ -24,7 +24,7 @@ from hdge.study.config import (
 from hdge.study.errors import HdgeError, refuse_unknown, require
 from hdge.study.roster import METHODS
 from hdge.study.settings import AttackProtocol, SamplingProtocol
-from hdge.study.values import read_yaml
+from hdge.study.values import read_json, read_yaml
 
 NO_SETTINGS = ("seeds", "optional")  # what a row may hold besides settings
 # Names of rows and profiles stand in paths, in lists with commas, and in YAML, where some words are no text.
@@ -112,7 +112,7 @@ class Profile:
         path = archived_folder(self.name, row, seed) / "record.json"
         if not path.exists():
             return None
-        recorded = json.loads(path.read_text())["config"]
+        recorded = read_json(path, "restore the archived run, for example by `git checkout`")["config"]
         return path if self.config(row, seed).is_recorded_as(recorded) else None
 
     def trained(self, only: Sequence[str] = (), fresh: bool = False) -> list[tuple[str, int]]:
