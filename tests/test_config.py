@@ -131,6 +131,7 @@ def test_a_profile_like_another_says_what_it_changes():
         (["reproduce", "digit"], "no profile 'digit'; did you mean 'digits'"),
         (["reproduce", "digits", "--cores", "0"], "cores is 0"),
         (["reproduce", "digits", "--root", f"{HOME}/README.md/x"], "README.md is no folder that can be written to"),
+        (["reproduce", "digits", "--root", "/tmp/{a}"], "holds braces, which Snakemake takes"),
         (["train", "--queue.size", "0"], "queue.size is 0; it must be at least 1"),
         (["train", "--hybrid.temperature", "-1"], "hybrid.temperature is -1.0; it must be positive"),
         (["train", "--hybrid.alpha", "2"], r"hybrid.alpha is 2.0; it must be in \[0, 1\]"),
