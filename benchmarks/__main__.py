@@ -2,7 +2,8 @@
 
 import sys
 
-from benchmarks.figures import step_figure, term_figure
+from benchmarks.coverage import measure_coverage
+from benchmarks.figures import coverage_figure, step_figure, term_figure
 from benchmarks.start import measure_start
 from benchmarks.step import measure_steps
 from benchmarks.term import measure_terms
@@ -13,7 +14,8 @@ from hdge.study.config import HOME
 from hdge.study.study import write_picture, write_table
 
 FOLDER = HOME / "figures" / "benchmarks"
-PARTS = ("term", "step", "wire", "start")
+PARTS = ("term", "step", "wire", "start", "coverage")
+FIGURES = {"term": term_figure, "step": step_figure, "coverage": coverage_figure}
 
 
 def main(names: list[str]) -> int:
@@ -23,12 +25,12 @@ def main(names: list[str]) -> int:
         return 2
     use_style()
     for name in names or PARTS:
-        if name in ("wire", "start"):
-            table = measure_wire() if name == "wire" else measure_start()
+        if name in ("wire", "start", "coverage"):
+            table = {"wire": measure_wire, "start": measure_start, "coverage": measure_coverage}[name]()
         else:
             table = (measure_terms if name == "term" else measure_steps)(pick_device())
-            draw = term_figure if name == "term" else step_figure
-            write_picture(draw(table), FOLDER / f"{name}.svg")
+        if name in FIGURES:
+            write_picture(FIGURES[name](table), FOLDER / f"{name}.svg")
         write_table(table, FOLDER / f"{name}.csv")
         print(table.to_string(index=False))
     return 0
