@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 
+from hdge import __version__
 from hdge.study.config import HOME, config_from, data_root, place, read_settings, train_parser
 from hdge.study.errors import HdgeError, require
 from hdge.study.profiles import load_profile
@@ -63,6 +64,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="hdge", exit_on_error=False, description="Reproduce the HDGE study, or train one of its runs."
     )
+    parser.add_argument("--version", action="version", version=f"hdge {__version__}")
     commands = parser.add_subcommands(required=True)
 
     reproduce = ArgumentParser(exit_on_error=False)
@@ -94,6 +96,11 @@ def _parser() -> ArgumentParser:
     verify.add_argument("profile", nargs="?", default="digits", help="a file of profiles/, without its suffix")
     verify.add_argument("--root", default="", help=ROOT_HELP)
     commands.add_subcommand("verify", verify, help="compare the runs trained here with their archived copies")
+
+    status = ArgumentParser(exit_on_error=False)
+    status.add_argument("profile", nargs="?", default="digits", help="a file of profiles/, without its suffix")
+    status.add_argument("--root", default="", help=ROOT_HELP)
+    commands.add_subcommand("status", status, help="say what is done, under way, missing, and how long the rest takes")
 
     notebook = ArgumentParser(exit_on_error=False)
     notebook.add_argument("source", help="the notebook")
@@ -140,6 +147,14 @@ def _verify(arguments: Namespace) -> int:
     from hdge.study.verify import report
 
     print(*report(Study(arguments.profile, arguments.root)), sep="\n")
+    return 0
+
+
+def _status(arguments: Namespace) -> int:
+    from hdge.study.status import status_lines
+    from hdge.study.study import Study
+
+    print(*status_lines(Study(arguments.profile, arguments.root)), sep="\n")
     return 0
 
 
@@ -197,7 +212,10 @@ def _notebook(arguments: Namespace) -> int:
     return 0
 
 
-COMMANDS = {"reproduce": _reproduce, "train": _train, "measure": _measure, "notebook": _notebook, "verify": _verify}
+COMMANDS = {
+    "reproduce": _reproduce, "train": _train, "measure": _measure, "notebook": _notebook, "verify": _verify,
+    "status": _status,
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())
