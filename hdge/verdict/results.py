@@ -60,12 +60,25 @@ def summary(committed: bool = False) -> list[str]:
     for name, table in tables.items():
         for verdict in ("reproduced", "contradicted"):
             lines += [f"- `{name}`, {text}" for text in clearest(table, verdict)]
+        lines += [f"- `{name}`, {text}" for text in why_k_hardly_matters(name, committed)]
     lines += ["", f"![The paper's claims against their verdicts]({FOREST.relative_to(HOME).as_posix()})", ""]
     lines += header(["claims about", *(f"`{name}`: {', '.join(get_args(Outcome))}" for name in tables)])
     for group in groups():
         counts = (counted(table[table["group"] == group]) for table in tables.values())
         lines.append(line([group, *(", ".join(map(str, count.values())) for count in counts)]))
     return lines
+
+
+def why_k_hardly_matters(name: str, committed: bool) -> list[str]:
+    """The weight that all negatives together move, with few of them: notebook 07's insight."""
+    table = stored_table(f"{name}/07_approximation_summary", committed)
+    if table is None or table.empty:
+        return []
+    few = table[table["measure"].str.startswith("weight")].iloc[0]
+    return [
+        f"the {few['measure']} is already {few['value']:.2f} of at most 1 ({few['seeds']} seeds), so that a longer "
+        "queue can change little; notebook 07 derives it."
+    ]
 
 
 def _counts(claims: pd.DataFrame) -> str:
