@@ -18,6 +18,8 @@ from torch import Tensor
 from hdge.core.readings import confidence, log_q_x
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, limits, percentile_interval
 from hdge.evaluators.tables import Rows, rows
+from hdge.study.checks import finite
+from hdge.study.errors import require
 from hdge.study.runs import Outputs, Run
 
 SCORES = ("log q(x)", "max q(y|x)", "approximate mass")
@@ -35,10 +37,12 @@ def scores_of(outputs: Outputs) -> dict[str, np.ndarray]:
 
     Source: paper, section 5.1; Grathwohl et al. 2019, section 5.3.
     """
+    finite("logits", outputs.logits, dimensions=2)
     scores = {"log q(x)": log_q_x(outputs.logits).numpy()}
     if outputs.logits.shape[1] > 1:
         scores["max q(y|x)"] = confidence(outputs.logits).numpy()
     if outputs.gradient_norms is not None:
+        finite("gradient_norms", outputs.gradient_norms, dimensions=1)
         scores["approximate mass"] = -outputs.gradient_norms.numpy()
     return scores
 
@@ -52,16 +56,21 @@ def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> float:
     out-of-distribution images. It is in [0, 1], and 0.5 is chance.
 
     Raises:
-        ValueError: an empty set, or scores that are not finite.
+        HdgeError: an empty set, or scores that are not finite.
 
     Source: paper, section 5.1; Hendrycks & Gimpel 2016.
     """
     return float(roc_auc_score(*_as_classes(scores_in, scores_out)))
 
 
+def _both(scores_in: ArrayLike, scores_out: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """One finite score an image of both sets."""
+    return finite("scores_in", scores_in, dimensions=1), finite("scores_out", scores_out, dimensions=1)
+
+
 def _as_classes(scores_in: ArrayLike, scores_out: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Whether each image is in-distribution, 1 or 0, and all scores."""
-    inside, outside = np.asarray(scores_in, dtype=float), np.asarray(scores_out, dtype=float)
+    inside, outside = _both(scores_in, scores_out)
     return np.repeat([1.0, 0.0], [len(inside), len(outside)]), np.concatenate([inside, outside])
 
 
@@ -81,9 +90,11 @@ def false_positive_rate(scores_in: ArrayLike, scores_out: ArrayLike, true_positi
 
     It is in [0, 1], and the true positive rate, in (0, 1], is chance.
     """
-    ordered = np.sort(np.asarray(scores_in, dtype=float))[::-1]
+    require("true_positive_rate", true_positive_rate, 0 < true_positive_rate <= 1, "above 0 and at most 1")
+    inside, outside = _both(scores_in, scores_out)
+    ordered = np.sort(inside)[::-1]
     threshold = ordered[int(np.ceil(true_positive_rate * len(ordered) - 1e-9)) - 1]
-    return float(np.mean(np.asarray(scores_out, dtype=float) >= threshold))
+    return float(np.mean(outside >= threshold))
 
 
 def bootstrap_auroc(
@@ -93,7 +104,7 @@ def bootstrap_auroc(
 
     The result is exact, for it counts whole numbers. The same seed draws the same images whatever the scores.
     """
-    inside, outside = np.asarray(scores_in, dtype=float), np.asarray(scores_out, dtype=float)
+    inside, outside = _both(scores_in, scores_out)
     counts_in, counts_out = _resampled(len(inside), len(outside), replicates, seed)
     order = np.argsort(outside)
     below = np.zeros((len(outside) + 1, replicates), dtype=np.int32)

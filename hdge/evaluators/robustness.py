@@ -6,7 +6,7 @@ from scipy import stats
 from torch import Tensor
 
 from hdge.evaluators.classification import accuracy_row
-from hdge.evaluators.intervals import LEVEL, limits
+from hdge.evaluators.intervals import LEVEL, limits, require_counts
 from hdge.evaluators.tables import Rows, over_runs
 from hdge.study.measured import Attacked
 
@@ -68,6 +68,7 @@ def paired_interval(only_first: int, only_second: int, n: int, level: float = LE
 
     Source: Bonett & Price 2012.
     """
+    require_counts(only_first + only_second, n)
     z = stats.norm.ppf(0.5 + level / 2)
     first, second = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
     half = z * math.sqrt((first + second - (first - second) ** 2) / (n + 2))
