@@ -80,7 +80,7 @@ def queue_sizes(images: int) -> list[int]:
     return [4**power for power in range(20) if 4**power < images] + [images]
 
 
-@over_runs()
+@over_runs("temperature", "size", "n", "draws", "weight", "low", "high")
 def weight_table(run: Run) -> Rows:
     """The weight 1 - w on test images of the trained network, against K and t, with queues drawn from training images.
 
@@ -96,7 +96,7 @@ def weight_table(run: Run) -> Rows:
             yield {**row, "weight": means.mean(), **limits(percentile_interval(means))}
 
 
-@over_runs()
+@over_runs("class", "size", "draws", "bias", "spread", "expected_spread")
 def partition_table(run: Run) -> Rows:
     r"""Error of log (Z_y / K) from K images of the trained network; the whole training set is the truth.
 
@@ -124,7 +124,7 @@ def partition_table(run: Run) -> Rows:
             }
 
 
-@over_runs()
+@over_runs("epoch", "lag", "n", "score_change", "partition_shift")
 def staleness_table(run: Run) -> Rows:
     """How far logits move in the epochs that they spend in the queue, on validation images after every epoch.
 
@@ -143,7 +143,7 @@ def staleness_table(run: Run) -> Rows:
             yield {**row, "score_change": moved, "partition_shift": shift}
 
 
-@over_runs()
+@over_runs("epoch", "size", "n", "weight", "length")
 def gradient_table(run: Run) -> Rows:
     r"""Length of each term's gradient with respect to the logits, on validation images after every epoch.
 
@@ -174,7 +174,7 @@ def gradient_table(run: Run) -> Rows:
 def summary_table(
     runs: Sequence[Run], weights: pd.DataFrame, partitions: pd.DataFrame, staleness: pd.DataFrame
 ) -> pd.DataFrame:
-    """What K can and cannot change, in a few numbers a run, over seeds."""
+    """What K can and cannot change, in a few numbers a run, over seeds; none that the runs are too short to have."""
 
     def summary(run: Run) -> Rows:
         own = weights[(weights["seed"] == run.seed) & (weights["temperature"] == run.config.hybrid.temperature)]
@@ -183,12 +183,12 @@ def summary_table(
         moved = staleness[(staleness["seed"] == run.seed) & (staleness["lag"] == 1)]["partition_shift"]
         whole = weight.index.max()
         measures = {
-            f"weight 1 − w with {SMALL_SIZE} negatives": weight[SMALL_SIZE],
-            f"weight 1 − w with all {whole:,} training images": weight[whole],
-            f"spread of log Z at K = {SMALL_SIZE} (nats)": spread[SMALL_SIZE],
+            f"weight 1 − w with {SMALL_SIZE} negatives": weight.get(SMALL_SIZE),
+            f"weight 1 − w with all {whole:,} training images": weight.get(whole),
+            f"spread of log Z at K = {SMALL_SIZE} (nats)": spread.get(SMALL_SIZE),
             "change of log Z in one epoch, median (nats)": moved.median(),
-            "change of log Z in the last epoch (nats)": moved.iloc[-1],
+            "change of log Z in the last epoch (nats)": moved.tail(1).median(),
         }
-        return [{"measure": measure, "value": value} for measure, value in measures.items()]
+        return [{"measure": measure, "value": value} for measure, value in measures.items() if pd.notna(value)]
 
-    return over_seeds(rows(runs, summary), "value", ["measure"])
+    return over_seeds(rows(runs, summary, ["measure", "value"]), "value", ["measure"])

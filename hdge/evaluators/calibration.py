@@ -154,7 +154,7 @@ def _ece_with_interval(logits: Logits, labels: Labels, prefix: str = "") -> dict
     return {f"{prefix}ece": error, **limits(interval, prefix)}
 
 
-@over_runs()
+@over_runs("n", "ece", "low", "high", "mce", "ace", "nll", "brier", "mean_confidence")
 def calibration_table(run: Run) -> Rows:
     """Every measure of calibration of every run on the test images, ECE with its bootstrap interval."""
     test = run.folder.outputs("test")
@@ -178,10 +178,13 @@ def reliability_table(runs: Sequence[Run]) -> pd.DataFrame:
         bins = reliability_bins(torch.cat([o.logits for o in pooled]), torch.cat([o.labels for o in pooled]))
         parts.append(bins.assign(method=method, seeds=len(own), share=bins["count"] / bins["count"].sum()))
     columns = ["method", "seeds", "lower", "upper", "count", "share", "confidence", "accuracy"]
-    return pd.concat(parts, ignore_index=True)[columns]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
-@over_runs()
+@over_runs(
+    "n", "n_validation", "temperature", "ece", "low", "high", "nll",
+    "scaled_ece", "scaled_low", "scaled_high", "scaled_nll",
+)  # fmt: skip
 def scaling_table(run: Run) -> Rows:
     """What dividing all logits by one temperature, fitted on validation images, does to every run's calibration.
 

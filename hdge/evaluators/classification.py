@@ -25,7 +25,7 @@ def accuracy_row(right: Tensor) -> dict[str, Any]:
     return {"n": n, "correct": correct, "accuracy": correct / n, **interval}
 
 
-@over_runs()
+@over_runs("n", "correct", "accuracy", "low", "high")
 def accuracy_table(run: Run) -> Rows:
     """Accuracy of every run on the in-distribution test images."""
     outputs = run.folder.outputs("test")
@@ -49,13 +49,13 @@ def cost_table(runs: Sequence[Run]) -> pd.DataFrame:
             "restarts": len(record.get("rollbacks", [])),
         }
 
-    costs = rows(runs, cost)
+    costs = rows(runs, cost, ["batch_size", "epochs", *COUNTED, "restarts"])
     operations = costs["operations_per_image"]
     costs.insert(4, "times_cross_entropy", operations / operations[costs["method"] == "cross_entropy"].mean())
     return accuracy_table(runs).merge(costs, on=["method", "seed"])
 
 
-@over_runs()
+@over_runs("minutes", *MEASURED)
 def seconds_table(run: Run) -> Rows:
     """How long each run trained on its machine."""
     cost = run.folder.record()["cost"]
@@ -64,7 +64,7 @@ def seconds_table(run: Run) -> Rows:
 
 def learning_curves(runs: Sequence[Run]) -> pd.DataFrame:
     """Every run's history, one row an epoch, with method and seed in front."""
-    return rows(runs, lambda run: run.folder.history().to_dict("records"), ["epoch", "loss"])
+    return rows(runs, lambda run: run.folder.history().to_dict("records"), ["epoch", "stage", "learning_rate", "loss"])
 
 
 def confusion_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -82,4 +82,4 @@ def confusion_table(runs: Sequence[Run]) -> pd.DataFrame:
                 share = count / max(1, sum(row))
                 names = {"method": method, "seeds": len(own), "label": label, "predicted": predicted}
                 found.append({**names, "count": count, "share": share})
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=["method", "seeds", "label", "predicted", "count", "share"])

@@ -124,6 +124,12 @@ def _resampled(n: int, m: int, replicates: int, seed: int) -> tuple[np.ndarray, 
     return counts_in, counts_out
 
 
+def _columns(replicates: int) -> list[str]:
+    """Columns of a table of :func:`detection_row`, without a row as well."""
+    interval = ["low", "high"] if replicates else []
+    return ["score", "ood_set", "n_in", "n_out", "auroc", *interval, "aupr_in", "fpr_at_95_tpr"]
+
+
 def detection_row(scores_in: np.ndarray, scores_out: np.ndarray, replicates: int = REPLICATES) -> dict[str, Any]:
     """AUROC, AUPR and false positive rate; with replicates, AUROC's bootstrap interval over test images."""
     row: dict[str, Any] = {"n_in": len(scores_in), "n_out": len(scores_out), "auroc": auroc(scores_in, scores_out)}
@@ -144,7 +150,7 @@ def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES) -> pd.DataFra
             for score in inside:
                 yield {"score": score, "ood_set": name, **detection_row(inside[score], outside[score], replicates)}
 
-    table = rows(runs, detection, ["score", "ood_set", "n_in", "n_out", "auroc"])
+    table = rows(runs, detection, _columns(replicates))
     return table.sort_values("score", key=lambda column: column.map(SCORES.index), kind="stable", ignore_index=True)
 
 
@@ -155,11 +161,11 @@ def posthoc_table(scored: Sequence[tuple[Run, Mapping[str, Tensor]]], replicates
     def detection(run: Run) -> Rows:
         own = scores[run.row, run.seed]
         for detector in DETECTORS:
-            for name in run.config.evaluation_sets:
+            for name in [name for name in run.config.evaluation_sets if f"{detector}/{name}" in own]:
                 inside, outside = (own[f"{detector}/{part}"].numpy() for part in ("test", name))
                 yield {"score": detector, "ood_set": name, **detection_row(inside, outside, replicates)}
 
-    return rows([run for run, _ in scored], detection, ["score", "ood_set", "n_in", "n_out", "auroc"])
+    return rows([run for run, _ in scored], detection, _columns(replicates))
 
 
 def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:
@@ -181,4 +187,4 @@ def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:
                 for lower, upper, count in zip(edges[:-1], edges[1:], counts, strict=True):
                     yield {**named, "lower": lower, "upper": upper, "count": count, "n": n, "share": count / n}
 
-    return rows(runs, histogram)
+    return rows(runs, histogram, ["ood_set", "images", "lower", "upper", "count", "n", "share"])

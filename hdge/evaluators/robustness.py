@@ -18,7 +18,7 @@ UNIT_NAMES = {"l2": "pixels of [0, 1]", "linf": "1/255"}
 MASKED_ABOVE = 0.05
 
 
-@over_runs()
+@over_runs("attack", "norm", "radius", "unit", "n", "correct", "accuracy", "low", "high", "chance", "claimed")
 def robustness_table(one: Attacked) -> Rows:
     """Accuracy under every attack and radius; radius 0 is without attack, and a verdict is passed where claimed."""
     chance = 1 / len(one.run.folder.record()["data"]["classes"])
@@ -28,7 +28,10 @@ def robustness_table(one: Attacked) -> Rows:
         yield {**row, **accuracy_row(images), "chance": chance, "claimed": claimed}
 
 
-@over_runs("check", "norm", "radius", "unit", "n", "pgd", "checked", "difference")
+@over_runs(
+    "check", "norm", "radius", "unit", "n", "pgd", "checked", "only_pgd", "only_check", "difference", "low", "high",
+    "masked",
+)  # fmt: skip
 def gap_table(one: Attacked) -> Rows:
     """Accuracy under PGD and under what checks it, at the same radii and on the same images, of every checked run.
 
