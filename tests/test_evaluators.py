@@ -18,7 +18,7 @@ scores = st.lists(st.integers(-5, 5).map(float) | st.floats(-1e4, 1e4), min_size
 def logits_of(confidences: list[float]) -> torch.Tensor:
     """Two-class logits whose confidence in class 0 is as given, from 0.5 to 1."""
     c = torch.tensor(confidences, dtype=torch.float64)
-    return torch.stack([c.log(), (1 - c).log()], dim=1)
+    return torch.stack([c.log(), (1 - c).clamp_min(1e-300).log()], dim=1)  # whose confidence rounds to 1
 
 
 @given(scores, scores)

@@ -70,7 +70,7 @@ def drawn():
     )  # fmt: skip
     sizes = measures.assign(estimate=["K"] * (len(measures) // 2) + ["N"] * (len(measures) // 2), size=64)
     weights = runs_table(temperature=0.1, size=4, weight=0.7)
-    yield "size", sizes, lambda: figures.sweeps.size_figure(sizes, weights, 0.1), 3
+    yield "size", sizes, lambda: figures.sweeps.size_figure(sizes, weights, [0.1]), 3
     alphas = measures.assign(alpha=0.5)
     yield "alpha", alphas, lambda: figures.sweeps.alpha_figure(alphas), 5
     departures = pd.DataFrame(

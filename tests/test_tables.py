@@ -64,7 +64,7 @@ def test_cost_is_counted_in_operations_and_seconds_are_kept_apart(tmp_path):
 
 def test_rows_name_their_run_and_none_keep_their_columns(tmp_path):
     runs = [Run(row, seed, RunFolder(tmp_path), TrainConfig()) for row, seed in (("b", 1), ("a", 0), ("b", 0))]
-    table = rows(runs, lambda run: [{"value": run.seed}] * run.seed)
+    table = rows(runs, lambda run: [{"value": run.seed}] * run.seed, ["value"])
     assert table.to_dict("list") == {"method": ["b"], "seed": [1], "value": [1]}
     assert list(rows([], lambda run: [], ["value"])) == ["method", "seed", "value"]
     assert {row: [run.seed for run in own] for row, own in by_row(runs).items()} == {"b": [1, 0], "a": [0]}

@@ -17,6 +17,8 @@ from hdge.core.queue import Normalization, normalize_logits
 from hdge.core.readings import of_label
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, limits, over_seeds, percentile_interval
 from hdge.evaluators.tables import Labels, Logits, Rows, over_runs, rows
+from hdge.study.checks import finite, labelled
+from hdge.study.errors import require
 from hdge.study.runs import Run
 
 DRAWS = 32  # random queues a size: the relative error of a standard deviation from 32 draws is 1 / sqrt(64) = 13 %
@@ -34,17 +36,21 @@ def true_logit_weight(
 
     It is in [0, 1]: 0 if an image outweighs all negatives, 1 if it does not count against them.
     """
+    finite("scores", scores, dimensions=1)
+    finite("log_partition", log_partition)
     return torch.sigmoid(log_partition - scores)
 
 
 def all_scores(logits: Logits, temperature: float, normalize: Normalization) -> Logits:
     """p/t of every image and class, in float64."""
+    finite("logits", logits, dimensions=2)
+    require("temperature", temperature, temperature > 0, "positive")
     return normalize_logits(logits.double(), normalize) / temperature
 
 
 def label_scores(logits: Logits, labels: Labels, temperature: float, normalize: Normalization) -> Float[Tensor, " n"]:
     """s = p[y]/t of every image, in float64."""
-    return of_label(all_scores(logits, temperature, normalize), labels)
+    return of_label(all_scores(logits, temperature, normalize), labelled(logits, labels))
 
 
 def scores_of(run: Run, logits: Logits) -> Logits:
@@ -59,6 +65,9 @@ def log_partition_draws(
 
     .. math:: \log \sum_{k=1}^{K} e^{p_{\pi(k)}[y] / t}
     """
+    require("draws", draws, draws >= 1, "at least 1")
+    bound = f"some numbers from 1 to that of images, {len(logits)}"
+    require("sizes", list(sizes), bool(sizes) and min(sizes) >= 1 and max(sizes) <= len(logits), bound)
     generator = torch.Generator().manual_seed(BOOTSTRAP_SEED)
     scores, last = all_scores(logits, temperature, normalize), torch.tensor(sizes) - 1
     orders = (torch.randperm(len(scores), generator=generator) for _ in range(draws))
@@ -67,10 +76,11 @@ def log_partition_draws(
 
 def queue_sizes(images: int) -> list[int]:
     """Powers of 4 below the number of images, and that number."""
+    require("images", images, images >= 1, "at least 1")
     return [4**power for power in range(20) if 4**power < images] + [images]
 
 
-@over_runs()
+@over_runs("temperature", "size", "n", "draws", "weight", "low", "high")
 def weight_table(run: Run) -> Rows:
     """The weight 1 - w on test images of the trained network, against K and t, with queues drawn from training images.
 
@@ -86,7 +96,7 @@ def weight_table(run: Run) -> Rows:
             yield {**row, "weight": means.mean(), **limits(percentile_interval(means))}
 
 
-@over_runs()
+@over_runs("class", "size", "draws", "bias", "spread", "expected_spread")
 def partition_table(run: Run) -> Rows:
     r"""Error of log (Z_y / K) from K images of the trained network; the whole training set is the truth.
 
@@ -114,7 +124,7 @@ def partition_table(run: Run) -> Rows:
             }
 
 
-@over_runs()
+@over_runs("epoch", "lag", "n", "score_change", "partition_shift")
 def staleness_table(run: Run) -> Rows:
     """How far logits move in the epochs that they spend in the queue, on validation images after every epoch.
 
@@ -123,7 +133,7 @@ def staleness_table(run: Run) -> Rows:
     """
     labels = run.folder.outputs("validation").labels
     path = [scores_of(run, logits) for logits in run.folder.trajectory()]
-    scores = [of_label(epoch, labels) for epoch in path]
+    scores = [of_label(epoch, labelled(epoch, labels)) for epoch in path]
     partitions = [epoch.logsumexp(dim=0) for epoch in path]
     for lag in LAGS:
         for epoch in range(lag, len(path)):
@@ -133,7 +143,7 @@ def staleness_table(run: Run) -> Rows:
             yield {**row, "score_change": moved, "partition_shift": shift}
 
 
-@over_runs()
+@over_runs("epoch", "size", "n", "weight", "length")
 def gradient_table(run: Run) -> Rows:
     r"""Length of each term's gradient with respect to the logits, on validation images after every epoch.
 
@@ -146,7 +156,7 @@ def gradient_table(run: Run) -> Rows:
     for epoch, path in enumerate(run.folder.trajectory(), start=1):
         logits = path.double().requires_grad_()
         every = scores_of(run, logits)
-        scores = of_label(every, labels)
+        scores = of_label(every, labelled(every, labels))
         (direction,) = torch.autograd.grad(scores.sum(), logits)
         with torch.no_grad():
             q = torch.softmax(logits, dim=1)
@@ -164,7 +174,7 @@ def gradient_table(run: Run) -> Rows:
 def summary_table(
     runs: Sequence[Run], weights: pd.DataFrame, partitions: pd.DataFrame, staleness: pd.DataFrame
 ) -> pd.DataFrame:
-    """What K can and cannot change, in a few numbers a run, over seeds."""
+    """What K can and cannot change, in a few numbers a run, over seeds; none that the runs are too short to have."""
 
     def summary(run: Run) -> Rows:
         own = weights[(weights["seed"] == run.seed) & (weights["temperature"] == run.config.hybrid.temperature)]
@@ -173,12 +183,12 @@ def summary_table(
         moved = staleness[(staleness["seed"] == run.seed) & (staleness["lag"] == 1)]["partition_shift"]
         whole = weight.index.max()
         measures = {
-            f"weight 1 − w with {SMALL_SIZE} negatives": weight[SMALL_SIZE],
-            f"weight 1 − w with all {whole:,} training images": weight[whole],
-            f"spread of log Z at K = {SMALL_SIZE} (nats)": spread[SMALL_SIZE],
+            f"weight 1 − w with {SMALL_SIZE} negatives": weight.get(SMALL_SIZE),
+            f"weight 1 − w with all {whole:,} training images": weight.get(whole),
+            f"spread of log Z at K = {SMALL_SIZE} (nats)": spread.get(SMALL_SIZE),
             "change of log Z in one epoch, median (nats)": moved.median(),
-            "change of log Z in the last epoch (nats)": moved.iloc[-1],
+            "change of log Z in the last epoch (nats)": moved.tail(1).median(),
         }
-        return [{"measure": measure, "value": value} for measure, value in measures.items()]
+        return [{"measure": measure, "value": value} for measure, value in measures.items() if pd.notna(value)]
 
-    return over_seeds(rows(runs, summary), "value", ["measure"])
+    return over_seeds(rows(runs, summary, ["measure", "value"]), "value", ["measure"])

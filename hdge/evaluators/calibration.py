@@ -12,6 +12,8 @@ from scipy import optimize
 from hdge.core.readings import confidence, log_q_y_given_x, of_label, prediction
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, limits, percentile_interval
 from hdge.evaluators.tables import Labels, Logits, Rows, by_row, over_runs
+from hdge.study.checks import labelled
+from hdge.study.errors import require
 from hdge.study.runs import Run
 
 BINS = 20  # paper, section 5.2
@@ -19,11 +21,17 @@ BINS = 20  # paper, section 5.2
 
 def _sure_and_right(logits: Logits, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     """Confidence in every prediction, and 1 where the prediction is right, 0 where it is wrong."""
+    labels = labelled(logits, labels)
     return confidence(logits.double()).numpy(), (prediction(logits) == labels).double().numpy()
+
+
+def _require_bins(bins: int) -> None:
+    require("bins", bins, bins >= 1, "at least 1")
 
 
 def _bin_of(confidences: np.ndarray, bins: int) -> np.ndarray:
     """Index of the bin (lower, upper] of each confidence; exactly 0 falls into the first."""
+    _require_bins(bins)
     edges = np.linspace(0, 1, bins + 1)  # compared as they are: a multiplication could push a confidence across one
     return np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)
 
@@ -86,6 +94,7 @@ def adaptive_calibration_error(logits: Logits, labels: Labels, bins: int = BINS)
     Source: Nguyen & O'Connor 2015; Nixon et al. 2019, for the predicted class.
     """
     sure, right = _sure_and_right(logits, labels)
+    _require_bins(bins)
     excess = (sure - right)[np.argsort(sure, kind="stable")]
     return float(sum(abs(part.sum()) for part in np.array_split(excess, bins)) / len(excess))
 
@@ -99,6 +108,7 @@ def brier_score(logits: Logits, labels: Labels) -> float:
 
     Source: Brier 1950.
     """
+    labels = labelled(logits, labels)
     q = torch.softmax(logits.double(), dim=1)
     return float((q - torch.nn.functional.one_hot(labels, q.shape[1])).square().sum(dim=1).mean())
 
@@ -134,6 +144,7 @@ def bootstrap_ece(
 
 def negative_log_likelihood(logits: Logits, labels: Labels) -> float:
     """Mean of -log q(y|x) in nats; overconfidence and underconfidence both raise it."""
+    labels = labelled(logits, labels)
     return float(-of_label(log_q_y_given_x(logits.double()), labels).mean())
 
 
@@ -143,7 +154,7 @@ def _ece_with_interval(logits: Logits, labels: Labels, prefix: str = "") -> dict
     return {f"{prefix}ece": error, **limits(interval, prefix)}
 
 
-@over_runs()
+@over_runs("n", "ece", "low", "high", "mce", "ace", "nll", "brier", "mean_confidence")
 def calibration_table(run: Run) -> Rows:
     """Every measure of calibration of every run on the test images, ECE with its bootstrap interval."""
     test = run.folder.outputs("test")
@@ -167,10 +178,13 @@ def reliability_table(runs: Sequence[Run]) -> pd.DataFrame:
         bins = reliability_bins(torch.cat([o.logits for o in pooled]), torch.cat([o.labels for o in pooled]))
         parts.append(bins.assign(method=method, seeds=len(own), share=bins["count"] / bins["count"].sum()))
     columns = ["method", "seeds", "lower", "upper", "count", "share", "confidence", "accuracy"]
-    return pd.concat(parts, ignore_index=True)[columns]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
-@over_runs()
+@over_runs(
+    "n", "n_validation", "temperature", "ece", "low", "high", "nll",
+    "scaled_ece", "scaled_low", "scaled_high", "scaled_nll",
+)  # fmt: skip
 def scaling_table(run: Run) -> Rows:
     """What dividing all logits by one temperature, fitted on validation images, does to every run's calibration.
 

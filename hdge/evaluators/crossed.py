@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from scipy import special, stats
 
 from hdge.evaluators.influences import Influence, auroc_influence, mean_influence
-from hdge.evaluators.intervals import LEVEL
+from hdge.evaluators.intervals import LEVEL, require_counts
 
 # The least variance, as a share of that over images alone, so that a standard error is at least half of theirs. With
 # the whole of it, an interval of three seeds that differ by chance alone covers 99 % instead of 95 %.
@@ -137,5 +137,6 @@ def _student(mean: float, se: float, df: float, level: float) -> tuple[float, fl
 
 def binomial_interval(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Clopper and Pearson's exact interval of a proportion, for 0 to n successes among n >= 1 images."""
+    require_counts(successes, n)
     found = stats.binomtest(successes, n).proportion_ci(level, method="exact")
     return float(found.low), float(found.high)

@@ -17,6 +17,8 @@ from hdge.core.readings import log_q_x, of_label, prediction
 from hdge.evaluators.classification import accuracy_table
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, limits, percentile_interval
 from hdge.evaluators.tables import Rows, over_runs, rows
+from hdge.study.checks import finite
+from hdge.study.errors import HdgeError, require
 from hdge.study.measured import Sampled
 
 SCORES = {
@@ -39,15 +41,16 @@ def inception_score(probabilities: Float[np.ndarray, "n classes"], splits: int =
     all rows are the same, C if each is sure and all classes are equally frequent.
 
     Raises:
-        ValueError: fewer images than splits, or rows that are not probabilities.
+        HdgeError: no image, fewer images than splits, or rows that are not probabilities.
 
     Source: Salimans et al. 2016, section 4; it is the Inception Score if p is the Inception network's.
     """
-    p = np.asarray(probabilities, dtype=np.float64)
-    if not 1 <= splits <= len(p):
-        raise ValueError(f"splits is {splits}; it must be from 1 to the number of images, {len(p)}.")
-    if not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(axis=1), 1, atol=1e-4)):
-        raise ValueError("probabilities must be rows of numbers from 0 to 1 that sum to 1.")
+    p = finite("probabilities", probabilities, dimensions=2)
+    require("splits", splits, 1 <= splits <= len(p), f"from 1 to the number of images, {len(p)}")
+    least, sums = float(p.min()), p.sum(axis=1)
+    require("the least of the probabilities", least, least >= 0, "0 or more; give softmax(f), not f")
+    worst = float(sums[np.abs(sums - 1).argmax()])
+    require("the sum of a row of probabilities", worst, abs(worst - 1) < 1e-4, "1; give rows that sum to 1")
     scores = []
     for part in np.array_split(p, splits):
         marginal = part.mean(axis=0)
@@ -58,13 +61,14 @@ def inception_score(probabilities: Float[np.ndarray, "n classes"], splits: int =
 
 def moments(features: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
     """Mean, shape (D,), and unbiased covariance, shape (D, D), in float64."""
-    wide = np.asarray(features, dtype=np.float64)
+    wide = finite("features", features, dimensions=2)
+    require("the number of images", len(wide), len(wide) > 1, "at least 2 images, for a covariance")
     return wide.mean(axis=0), np.atleast_2d(np.cov(wide, rowvar=False))
 
 
 def square_root(covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
     """The symmetric square root of a covariance; eigenvalues that rounding has put below 0 count as 0."""
-    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = np.linalg.eigh(finite("covariance", covariance, dimensions=2))
     return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
 
 
@@ -89,17 +93,14 @@ def frechet_distance(features_a: Float[np.ndarray, "n d"], features_b: Float[np.
     Gaussian of covariance s^2 I lie about s^2 D (D + 5) / 4 (1/N + 1/M) apart.
 
     Raises:
-        ValueError: sets of other widths, fewer than two images, or features that are not finite.
+        HdgeError: sets of other widths, fewer than two images, or features that are not finite.
 
     Source: Heusel et al. 2017, equation 6; it is the FID if the features are the Inception network's.
     """
-    for features in (features_a, features_b):
-        if len(features) < 2 or not np.isfinite(features).all():
-            raise ValueError("a set must hold at least 2 images, all of whose features are finite.")
-    if features_a.shape[1] != features_b.shape[1]:
-        raise ValueError(f"features are {features_a.shape[1]} and {features_b.shape[1]} wide; they must agree.")
-    mean, covariance = moments(features_a)
-    return gaussian_distance(mean, square_root(covariance), *moments(features_b))
+    (mean, covariance), other = moments(features_a), moments(features_b)
+    if mean.shape != other[0].shape:
+        raise HdgeError(f"features are {len(mean)} and {len(other[0])} wide; take both from the same network.")
+    return gaussian_distance(mean, square_root(covariance), *other)
 
 
 def centred_interval(value: float, replicates: Sequence[float]) -> tuple[float, float]:
@@ -107,7 +108,8 @@ def centred_interval(value: float, replicates: Sequence[float]) -> tuple[float, 
 
     A resample holds fewer distinct images, which biases both statistics once more. Only its spread is of use.
     """
-    low, high = percentile_interval(np.asarray(replicates) - np.mean(replicates) + value)
+    drawn = finite("replicates", replicates, dimensions=1)
+    low, high = percentile_interval(drawn - drawn.mean() + value)
     return max(0.0, low), high
 
 

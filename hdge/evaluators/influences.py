@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
+from hdge.study.checks import finite
 from hdge.study.errors import HdgeError, require
 
 TEST = "test"  # the in-distribution test images, of which the parents of interpolated images are some
@@ -174,6 +175,5 @@ def _corrected(part: np.ndarray) -> np.ndarray:
 
 def _check(name: str, values: np.ndarray) -> None:
     """Refuse values of images that say nothing of a variance."""
+    finite(f"values of {name!r}", values, dimensions=2)
     require(f"the number of images of {name!r}", values.shape[1], values.shape[1] > 1, "at least 2")
-    wrong = values[~np.isfinite(values)]
-    require(f"a value of {name!r}", wrong[:1], not wrong.size, "finite")

@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hdge.study.checks import finite
+from hdge.study.errors import require
+
 LEVEL = 0.95
 LEAST_SEEDS = 3  # fewer cannot tell a method from the luck of a seed, so that no verdict rests on them
 # Bootstrap draws: a 2.5 % limit is then known to sqrt(0.025 x 0.975 / 500) / 0.058 = 0.12 standard errors, 3 % of the
@@ -26,9 +29,16 @@ def wilson_interval(successes: int, n: int, level: float = LEVEL) -> tuple[float
 
     Source: Wilson 1927.
     """
+    require_counts(successes, n)
     found = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
     # Exactly 0 and 1 at the ends, where rounding would leave a remainder.
     return (0.0 if successes == 0 else float(found.low)), (1.0 if successes == n else float(found.high))
+
+
+def require_counts(successes: int, n: int) -> None:
+    """Check that there are images, and that no more and no fewer than all and none of them succeed."""
+    require("n", n, n >= 1, "at least 1; give at least one image")
+    require("successes", successes, 0 <= successes <= n, f"from 0 to n, {n}")
 
 
 def student_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
@@ -53,6 +63,7 @@ def student_p(values: Sequence[float]) -> float:
 
 def _student(values: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
     """Both limits of Student's interval, and the p-value."""
+    finite("values of seeds", values, dimensions=1)
     if len(values) < 2:
         return math.nan, math.nan, math.nan
     if np.ptp(values) == 0:
@@ -66,9 +77,8 @@ def _student(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
 
 def effect(differences: Sequence[float]) -> dict[str, float]:
     """A mean difference over seeds, its 95 % Student interval and p-value, as a table has them."""
-    return {
-        "difference": float(np.mean(differences)), **limits(student_interval(differences)), "p": student_p(differences)
-    }  # fmt: skip
+    low, high, p = _student(differences)
+    return {"difference": float(np.mean(differences)), **limits((low, high)), "p": p}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -80,6 +90,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Source: Holm 1979.
     """
+    if len(p_values):
+        finite("p_values", p_values, dimensions=1)
     order = np.argsort(p_values, kind="stable")
     steps = np.asarray(p_values, dtype=float)[order] * np.arange(len(order), 0, -1)
     adjusted = np.empty(len(order))
@@ -89,7 +101,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def percentile_interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """Percentile interval of bootstrap replicates, shape (R,)."""
-    low, high = np.quantile(replicates, [0.5 - level / 2, 0.5 + level / 2])
+    low, high = np.quantile(finite("replicates", replicates, dimensions=1), [0.5 - level / 2, 0.5 + level / 2])
     return float(low), float(high)
 
 

@@ -18,6 +18,8 @@ from torch import Tensor
 from hdge.core.readings import confidence, log_q_x
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, limits, percentile_interval
 from hdge.evaluators.tables import Rows, rows
+from hdge.study.checks import finite
+from hdge.study.errors import require
 from hdge.study.runs import Outputs, Run
 
 SCORES = ("log q(x)", "max q(y|x)", "approximate mass")
@@ -35,10 +37,12 @@ def scores_of(outputs: Outputs) -> dict[str, np.ndarray]:
 
     Source: paper, section 5.1; Grathwohl et al. 2019, section 5.3.
     """
+    finite("logits", outputs.logits, dimensions=2)
     scores = {"log q(x)": log_q_x(outputs.logits).numpy()}
     if outputs.logits.shape[1] > 1:
         scores["max q(y|x)"] = confidence(outputs.logits).numpy()
     if outputs.gradient_norms is not None:
+        finite("gradient_norms", outputs.gradient_norms, dimensions=1)
         scores["approximate mass"] = -outputs.gradient_norms.numpy()
     return scores
 
@@ -52,16 +56,21 @@ def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> float:
     out-of-distribution images. It is in [0, 1], and 0.5 is chance.
 
     Raises:
-        ValueError: an empty set, or scores that are not finite.
+        HdgeError: an empty set, or scores that are not finite.
 
     Source: paper, section 5.1; Hendrycks & Gimpel 2016.
     """
     return float(roc_auc_score(*_as_classes(scores_in, scores_out)))
 
 
+def _both(scores_in: ArrayLike, scores_out: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """One finite score an image of both sets."""
+    return finite("scores_in", scores_in, dimensions=1), finite("scores_out", scores_out, dimensions=1)
+
+
 def _as_classes(scores_in: ArrayLike, scores_out: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Whether each image is in-distribution, 1 or 0, and all scores."""
-    inside, outside = np.asarray(scores_in, dtype=float), np.asarray(scores_out, dtype=float)
+    inside, outside = _both(scores_in, scores_out)
     return np.repeat([1.0, 0.0], [len(inside), len(outside)]), np.concatenate([inside, outside])
 
 
@@ -81,9 +90,11 @@ def false_positive_rate(scores_in: ArrayLike, scores_out: ArrayLike, true_positi
 
     It is in [0, 1], and the true positive rate, in (0, 1], is chance.
     """
-    ordered = np.sort(np.asarray(scores_in, dtype=float))[::-1]
+    require("true_positive_rate", true_positive_rate, 0 < true_positive_rate <= 1, "above 0 and at most 1")
+    inside, outside = _both(scores_in, scores_out)
+    ordered = np.sort(inside)[::-1]
     threshold = ordered[int(np.ceil(true_positive_rate * len(ordered) - 1e-9)) - 1]
-    return float(np.mean(np.asarray(scores_out, dtype=float) >= threshold))
+    return float(np.mean(outside >= threshold))
 
 
 def bootstrap_auroc(
@@ -93,7 +104,7 @@ def bootstrap_auroc(
 
     The result is exact, for it counts whole numbers. The same seed draws the same images whatever the scores.
     """
-    inside, outside = np.asarray(scores_in, dtype=float), np.asarray(scores_out, dtype=float)
+    inside, outside = _both(scores_in, scores_out)
     counts_in, counts_out = _resampled(len(inside), len(outside), replicates, seed)
     order = np.argsort(outside)
     below = np.zeros((len(outside) + 1, replicates), dtype=np.int32)
@@ -111,6 +122,12 @@ def _resampled(n: int, m: int, replicates: int, seed: int) -> tuple[np.ndarray, 
         counts_in[:, r] = np.bincount(rng.integers(n, size=n), minlength=n)
         counts_out[:, r] = np.bincount(rng.integers(m, size=m), minlength=m)
     return counts_in, counts_out
+
+
+def _columns(replicates: int) -> list[str]:
+    """Columns of a table of :func:`detection_row`, without a row as well."""
+    interval = ["low", "high"] if replicates else []
+    return ["score", "ood_set", "n_in", "n_out", "auroc", *interval, "aupr_in", "fpr_at_95_tpr"]
 
 
 def detection_row(scores_in: np.ndarray, scores_out: np.ndarray, replicates: int = REPLICATES) -> dict[str, Any]:
@@ -133,7 +150,7 @@ def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES) -> pd.DataFra
             for score in inside:
                 yield {"score": score, "ood_set": name, **detection_row(inside[score], outside[score], replicates)}
 
-    table = rows(runs, detection, ["score", "ood_set", "n_in", "n_out", "auroc"])
+    table = rows(runs, detection, _columns(replicates))
     return table.sort_values("score", key=lambda column: column.map(SCORES.index), kind="stable", ignore_index=True)
 
 
@@ -144,11 +161,11 @@ def posthoc_table(scored: Sequence[tuple[Run, Mapping[str, Tensor]]], replicates
     def detection(run: Run) -> Rows:
         own = scores[run.row, run.seed]
         for detector in DETECTORS:
-            for name in run.config.evaluation_sets:
+            for name in [name for name in run.config.evaluation_sets if f"{detector}/{name}" in own]:
                 inside, outside = (own[f"{detector}/{part}"].numpy() for part in ("test", name))
                 yield {"score": detector, "ood_set": name, **detection_row(inside, outside, replicates)}
 
-    return rows([run for run, _ in scored], detection, ["score", "ood_set", "n_in", "n_out", "auroc"])
+    return rows([run for run, _ in scored], detection, _columns(replicates))
 
 
 def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:
@@ -170,4 +187,4 @@ def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:
                 for lower, upper, count in zip(edges[:-1], edges[1:], counts, strict=True):
                     yield {**named, "lower": lower, "upper": upper, "count": count, "n": n, "share": count / n}
 
-    return rows(runs, histogram)
+    return rows(runs, histogram, ["ood_set", "images", "lower", "upper", "count", "n", "share"])

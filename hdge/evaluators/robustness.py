@@ -6,7 +6,7 @@ from scipy import stats
 from torch import Tensor
 
 from hdge.evaluators.classification import accuracy_row
-from hdge.evaluators.intervals import LEVEL, limits
+from hdge.evaluators.intervals import LEVEL, limits, require_counts
 from hdge.evaluators.tables import Rows, over_runs
 from hdge.study.measured import Attacked
 
@@ -18,7 +18,7 @@ UNIT_NAMES = {"l2": "pixels of [0, 1]", "linf": "1/255"}
 MASKED_ABOVE = 0.05
 
 
-@over_runs()
+@over_runs("attack", "norm", "radius", "unit", "n", "correct", "accuracy", "low", "high", "chance", "claimed")
 def robustness_table(one: Attacked) -> Rows:
     """Accuracy under every attack and radius; radius 0 is without attack, and a verdict is passed where claimed."""
     chance = 1 / len(one.run.folder.record()["data"]["classes"])
@@ -28,7 +28,10 @@ def robustness_table(one: Attacked) -> Rows:
         yield {**row, **accuracy_row(images), "chance": chance, "claimed": claimed}
 
 
-@over_runs("check", "norm", "radius", "unit", "n", "pgd", "checked", "difference")
+@over_runs(
+    "check", "norm", "radius", "unit", "n", "pgd", "checked", "only_pgd", "only_check", "difference", "low", "high",
+    "masked",
+)  # fmt: skip
 def gap_table(one: Attacked) -> Rows:
     """Accuracy under PGD and under what checks it, at the same radii and on the same images, of every checked run.
 
@@ -68,6 +71,7 @@ def paired_interval(only_first: int, only_second: int, n: int, level: float = LE
 
     Source: Bonett & Price 2012.
     """
+    require_counts(only_first + only_second, n)
     z = stats.norm.ppf(0.5 + level / 2)
     first, second = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
     half = z * math.sqrt((first + second - (first - second) ** 2) / (n + 2))

@@ -5,6 +5,7 @@ Runs are found by their configs, not by their names: a run belongs to a sweep if
 """
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ MEASURES = {
     "−log q(y|x)": "lower",
     **{f"AUROC, {score}": "higher" for score in SCORES[:2]},
 }
+COLUMNS = ["method", "seed", "measure", "better", "ood_set", "n", "n_out", "value", "low", "high"]
 COST, SELECTION = "operations ÷ HDGE's", "epoch picked by the images reported"
 
 
@@ -46,11 +48,10 @@ def measures_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
 
     detection = auroc_table(runs, replicates).rename(columns={"auroc": "value", "n_in": "n"})
     detection = detection[detection["score"].isin(SCORES[:2])].assign(measure="AUROC, " + detection["score"])
-    parts = [accuracy.assign(measure="accuracy"), rows(runs, calibration), detection]
+    parts = [accuracy.assign(measure="accuracy"), rows(runs, calibration, ["measure", "n", "value"]), detection]
     table = pd.concat(parts, ignore_index=True).fillna({"ood_set": "–"})
     table["better"] = table["measure"].map(MEASURES)
-    columns = ["method", "seed", "measure", "better", "ood_set", "n", "n_out", "value", "low", "high"]
-    return table.reindex(columns=columns)
+    return table.reindex(columns=COLUMNS)
 
 
 def changes(config: TrainConfig, base: TrainConfig) -> tuple[tuple[str, object], ...]:
@@ -91,7 +92,7 @@ def size_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
             sizes = {run.row: _settings(run.config)[setting] for run in own}
             table = measures_table(own, replicates)
             parts.append(table.assign(estimate=estimate, size=table["method"].map(sizes)))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*COLUMNS, "estimate", "size"])
 
 
 def alpha_table(runs: Sequence[Run], replicates: int = 0) -> pd.DataFrame:
@@ -114,17 +115,20 @@ def departures_table(runs: Sequence[Run]) -> pd.DataFrame:
     """
     names = {run.row: DEPARTURES[c] for run, c in _with_changes(runs, "hdge") if c in DEPARTURES}
     own = of_rows(runs, ["hdge", *names])
-    cost = rows(own, lambda run: [{"measure": COST, "value": run.folder.record()["cost"]["operations_per_image"]}])
-    table = pd.concat([measures_table(own), cost])
+
+    def cost(run: Run) -> Rows:
+        yield {"measure": COST, "value": run.folder.record()["cost"]["operations_per_image"]}
+
+    table = pd.concat([measures_table(own), rows(own, cost, ["measure", "value"])])
     values: dict[Any, float] = table.groupby(["method", "seed", "measure"], sort=False)["value"].mean().to_dict()
-    n = int(table["n"].iloc[0])
-    found = []
+    n = table["n"].head(1).astype(int).tolist()  # of the test images; none without a run
+    found: list[tuple[Any, ...]] = []
     for departing, departure in names.items():
         for (row, seed, measure), value in values.items():
             if row == departing and ("hdge", seed, measure) in values:
                 unit = values["hdge", seed, COST] if measure == COST else 1.0
                 hdge, departed = values["hdge", seed, measure] / unit, value / unit
-                found.append((departure, measure, n, seed, hdge, departed, departed - hdge))
+                found.append((departure, measure, *n, seed, hdge, departed, departed - hdge))
     for run in of_rows(runs, ["hdge"]):
         curve = run.folder.history()["validation_accuracy"]
         images = len(run.folder.outputs("validation").labels)
@@ -140,7 +144,8 @@ def effects_table(table: pd.DataFrame) -> pd.DataFrame:
         names = {"departure": departure, "measure": measure, "n": part["n"].iloc[0], "seeds": len(part)}
         means = {column: part[column].mean() for column in ("hdge", "value")}
         found.append({**names, **means, **effect(part["difference"].tolist())})
-    effects = pd.DataFrame(found)
+    columns = ["departure", "measure", "n", "seeds", "hdge", "value", "difference", "low", "high", "p"]
+    effects = pd.DataFrame(found, columns=columns).assign(p_holm=math.nan)
     tested = effects["p"].notna()
     effects.loc[tested, "p_holm"] = holm(effects.loc[tested, "p"].tolist())
     return effects

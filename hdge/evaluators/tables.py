@@ -25,19 +25,19 @@ class Measured(Protocol):
 One = TypeVar("One", bound=Run | Measured)
 
 
-def rows(measured: Sequence[One], say: Callable[[One], Rows], empty: Sequence[str] = ()) -> pd.DataFrame:
-    """What a function says of every run: columns method (the run's row), seed and the function's; ``empty`` if none."""
+def rows(measured: Sequence[One], say: Callable[[One], Rows], columns: Sequence[str]) -> pd.DataFrame:
+    """What a function says of every run: method (the run's row), seed and its own columns, without rows as well."""
     named = [(one if isinstance(one, Run) else one.run, one) for one in measured]
     found = [{"method": run.row, "seed": run.seed, **row} for run, one in named for row in say(one)]
-    return pd.DataFrame(found, columns=None if found else ["method", "seed", *empty])
+    return pd.DataFrame(found, columns=None if found else ["method", "seed", *columns])
 
 
-def over_runs(*empty: str) -> Callable[[Callable[[One], Rows]], Callable[[Sequence[One]], pd.DataFrame]]:
-    """Turns a function of a run into one of many runs, which gives the table of :func:`rows`."""
+def over_runs(*columns: str) -> Callable[[Callable[[One], Rows]], Callable[[Sequence[One]], pd.DataFrame]]:
+    """Turns a function of a run, which says these columns, into one of many runs, which gives the table of `rows`."""
 
     def decorate(say: Callable[[One], Rows]) -> Callable[[Sequence[One]], pd.DataFrame]:
         def table(measured: Sequence[One]) -> pd.DataFrame:
-            return rows(measured, say, empty)
+            return rows(measured, say, columns)
 
         table.__name__, table.__doc__ = say.__name__, say.__doc__
         return table

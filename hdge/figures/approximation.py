@@ -6,9 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hdge.figures.style import GREY, describe, plain_log_ticks, seeds_phrase, subplots
+from hdge.figures.style import GREY, describe, empty_figure, nothing, plain_log_ticks, seeds_phrase, subplots
 from hdge.study.roster import METHODS
 
+NO_RUN = "no run of HDGE is here"
 HDGE = METHODS["hdge"].colour
 
 
@@ -33,6 +34,9 @@ def by_epoch(table: pd.DataFrame, value: str, ax: Axes) -> Axes:
 
 def gradient_figure(weights: pd.DataFrame, gradients: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Weight on the true logit against K, t and training time, and length of both terms' gradients; with its table."""
+    panels = pd.concat([weights.assign(panel="trained"), gradients.assign(panel="training")])
+    if weights.empty:
+        return empty_figure(NO_RUN), panels
     figure, [axes] = subplots(1, 3, 3.1)
     shaded_lines(weights, "temperature", "size", "weight", "{:g}", axes[0], "o")
     axes[0].set(xscale="log", xlabel="K, past images in the queue", ylabel="weight 1 − w", ylim=(-0.03, 1.03))
@@ -52,11 +56,14 @@ def gradient_figure(weights: pd.DataFrame, gradients: pd.DataFrame) -> tuple[Fig
         "−p[y]/t plus a constant. It then turns each logit vector towards its class's axis, whatever the negatives "
         "are.",
     )
-    return figure, pd.concat([weights.assign(panel="trained"), gradients.assign(panel="training")])
+    return figure, panels
 
 
 def partition_figure(partitions: pd.DataFrame, staleness: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Error of the estimated log Z_y against K, and against its age; with its table."""
+    panels = pd.concat([partitions.assign(panel="size"), staleness.assign(panel="age")])
+    if partitions.empty:
+        return empty_figure(NO_RUN), panels
     figure, [axes] = subplots(1, 2, 3.1)
     below = partitions[partitions["size"] < partitions["size"].max()].set_index("size")
     errors = below[["spread", "bias", "expected_spread"]].abs().groupby("size").mean()
@@ -66,15 +73,22 @@ def partition_figure(partitions: pd.DataFrame, staleness: pd.DataFrame) -> tuple
     axes[0].set(xscale="log", yscale="log", xlabel="K, past images in the queue", ylabel="error of log Z / K (nats)")
     axes[0].set_title("too few negatives")
     axes[0].legend()
-    shaded_lines(staleness, "lag", "epoch", "partition_shift", "{}", axes[1])
-    axes[1].set(yscale="log", xlabel="epoch", ylabel="change of log Z (nats)", title="too old negatives")
-    axes[1].legend(title="age in epochs", loc="lower left")
+    if staleness.empty:
+        nothing(axes[1], "a run of one epoch has no older negatives")
+        right = ""
+    else:
+        shaded_lines(staleness, "lag", "epoch", "partition_shift", "{}", axes[1])
+        axes[1].set(yscale="log", xlabel="epoch", ylabel="change of log Z (nats)", title="too old negatives")
+        axes[1].legend(title="age in epochs", loc="lower left")
+        right = (
+            f"Right: log Z over n: {staleness['n'].iloc[0]:,} validation images is compared with its value that many "
+            "epochs before. "
+        )
     describe(
         figure,
         "The estimate of log Z errs by its spread at small K and by its age early in training",
         f"Values are means over classes and runs ({seeds_phrase(partitions)}). Left: a size has "
         f"{partitions['draws'].iloc[0]} queues of training images of the trained network, and the truth is the sum "
-        f"over all n: {partitions['size'].max():,}. Right: log Z over n: {staleness['n'].iloc[0]:,} validation images "
-        "is compared with its value that many epochs before. An error of log Z moves the gradient only through 1 − w.",
+        f"over all n: {partitions['size'].max():,}. {right}An error of log Z moves the gradient only through 1 − w.",
     )
-    return figure, pd.concat([partitions.assign(panel="size"), staleness.assign(panel="age")])
+    return figure, panels

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hdge.figures.style import DOTTED, GREY, describe, dots_phrase, run_dots, seeds_phrase, subplots
+from hdge.figures.style import DOTTED, GREY, describe, dots_phrase, run_dots, seeds_phrase, subplots, unless_empty
 from hdge.study.roster import METHODS, label
 
 
@@ -27,6 +27,7 @@ def bin_bars(bins: pd.DataFrame, value: str, ax: Axes) -> pd.Series:
     return centre
 
 
+@unless_empty("no run here is of a method whose bins are shown")
 def reliability_figure(bins: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Reliability diagrams side by side (paper, Figure 2), each over the histogram of its confidence."""
     methods = bins["method"].unique()
@@ -59,6 +60,7 @@ MEASURES = {
 }
 
 
+@unless_empty("no run here classifies")
 def errors_figure(runs: pd.DataFrame) -> Figure:
     """Every measure of calibration of every run, ECE with its interval."""
     methods = runs["method"].unique().tolist()
@@ -78,6 +80,7 @@ def errors_figure(runs: pd.DataFrame) -> Figure:
     return figure
 
 
+@unless_empty("no run here classifies")
 def scaled_figure(table: pd.DataFrame) -> Figure:
     """ECE as trained and after temperature scaling, and the temperatures."""
     methods = table["method"].unique().tolist()

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hdge.figures.style import DOTTED, GREY, describe, subplots
+from hdge.figures.style import DOTTED, GREY, describe, empty_figure, subplots
 
 COLOURS = {
     "reproduced": "#009E73", "contradicted": "#D55E00", "no difference": "#0072B2", "undecided": "#8A8A8A",
@@ -30,13 +30,15 @@ def units(table: pd.DataFrame) -> pd.DataFrame:
 def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Every claim that is tested at one scale at least, by its estimate, interval and verdict at each scale."""
     found = {scale: units(table).set_index("claim") for scale, table in tables.items()}
-    first = next(iter(found.values()))
+    first = next(iter(found.values()), pd.DataFrame(columns=["kind"]))
     tested = [
         claim
         for claim in first.index
         if first.loc[claim, "kind"] not in ("all", "rare")
         and any(claim in table.index and table.loc[claim, "verdict"] != UNTESTED for table in found.values())
     ]
+    if not tested:
+        return empty_figure("no claim with a difference can be tested here")
     figure, [axes] = subplots(1, len(found), 1.5 + 0.2 * len(tested), sharey=True)
     for ax, (scale, table) in zip(axes, found.items(), strict=True):
         _column(ax, table.reindex(tested))

@@ -6,10 +6,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hdge.figures.style import DOTTED, describe, dots_phrase, handle, log_if_wide, run_dots, seeds_phrase, subplots
+from hdge.figures.style import (
+    DOTTED,
+    describe,
+    dots_phrase,
+    handle,
+    log_if_wide,
+    nothing,
+    run_dots,
+    seeds_phrase,
+    subplots,
+    unless_empty,
+)
 from hdge.study.roster import METHODS, label
 
 
+@unless_empty("no run here classifies")
 def accuracy_figure(table: pd.DataFrame) -> Figure:
     """Accuracy of every run."""
     figure, [[ax]] = subplots(1, 1, 1.5 + 0.22 * table["method"].nunique())
@@ -39,6 +51,7 @@ def learning_curve(history: pd.DataFrame, column: str, ax: Axes) -> Axes:
     return ax
 
 
+@unless_empty("no run here is of a method whose training is shown")
 def learning_figure(history: pd.DataFrame) -> Figure:
     """Accuracies and validation loss over training, or the training loss of what cannot classify."""
     panels = {column: name for column, name in PANELS.items() if column in history} or {"loss": "training loss"}
@@ -59,6 +72,7 @@ def learning_figure(history: pd.DataFrame) -> Figure:
     return figure
 
 
+@unless_empty("no run here classifies")
 def cost_figure(table: pd.DataFrame) -> Figure:
     """Accuracy beside the operations of training: a row a method, the fewest operations first, a dot a run."""
     methods = table.groupby("method")["operations_per_image"].mean().sort_values(kind="stable").index.tolist()
@@ -70,6 +84,9 @@ def cost_figure(table: pd.DataFrame) -> Figure:
         (axes[1], "times_cross_entropy", "operations an image\n÷ cross-entropy's"),
         (axes[2], "whole", "operations of the training\n÷ cross-entropy's"),
     ):
+        if table[column].isna().all():
+            nothing(ax, "no run of cross-entropy to compare with")
+            continue
         run_dots(table, column, name, ax, methods, percent=False, interval=False)
         ax.axvline(1, **DOTTED)
         log_if_wide(ax, "x", table[column], 3.0)
@@ -99,6 +116,7 @@ def confusion_matrix(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
+@unless_empty("no run of cross-entropy or HDGE is here")
 def confusion_figure(table: pd.DataFrame) -> Figure:
     """A confusion matrix a method."""
     methods = table["method"].unique()

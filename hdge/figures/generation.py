@@ -10,21 +10,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from hdge.evaluators.generation import ACCURACY, REFERENCES
-from hdge.figures.style import DOTTED, GREY, IN_COLOUR, OUT_COLOUR, WIDTH, describe, run_dots, seeds_phrase, subplots
+from hdge.figures.style import (
+    DOTTED,
+    GREY,
+    IN_COLOUR,
+    OUT_COLOUR,
+    WIDTH,
+    describe,
+    run_dots,
+    seeds_phrase,
+    subplots,
+    unless_empty,
+)
 from hdge.study.roster import label
 
 ROWS = 2  # of a class's samples in its method's strip
 GAP = 4  # white pixels between classes; one between samples of a class
 MOST_CLASSES = 10  # the width has room for no more
 STARTS = {"noise": ("noise", OUT_COLOUR), "data": ("test images", IN_COLOUR)}
-
-
-def empty_figure(title: str, caption: str) -> Figure:
-    """What is drawn where there is nothing to draw: why."""
-    figure, [[ax]] = subplots(1, 1, 1.0)
-    ax.set_axis_off()
-    describe(figure, title, caption)
-    return figure
 
 
 def sample_strip(table: pd.DataFrame, pictures: Sequence[np.ndarray], ax: Axes) -> Axes:
@@ -47,10 +50,9 @@ def sample_strip(table: pd.DataFrame, pictures: Sequence[np.ndarray], ax: Axes) 
     return ax
 
 
+@unless_empty("no run here of the methods shown was sampled class by class")
 def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figure:
     """Class-conditional samples (paper, Figure 3): a strip a method, real images above them."""
-    if table.empty:
-        return empty_figure("Samples of every class", "No run here has classes to sample from.")
     classes = table["class"].unique().tolist()[:MOST_CLASSES]
     methods = table["method"].unique()
     each = int(table["index"].max()) + 1
@@ -87,10 +89,9 @@ def chain_line(table: pd.DataFrame, value: str, ax: Axes) -> Axes:
     return ax
 
 
+@unless_empty("no run here was sampled by chains")
 def chains_figure(table: pd.DataFrame) -> Figure:
     """How chains move: a column a method; log q(x) along the chain, distance from the start, changed predictions."""
-    if table.empty:
-        return empty_figure("How chains move", "No run here was sampled by chains.")
     methods = table["method"].unique()
     figure, axes = subplots(3, len(methods), 5.2, sharex=True)
     labels = ("log q(x) + log Z (nats)", "distance from start\n(pixels in [0, 1])", "share with\nanother argmax f(x)")
@@ -125,6 +126,7 @@ def chains_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@unless_empty("no run here was sampled and scored")
 def scores_figure(table: pd.DataFrame) -> Figure:
     """Accuracy and the two scores of every method's samples, with those of real images and of noise."""
     own = table[~table["method"].isin(list(REFERENCES.values()))]

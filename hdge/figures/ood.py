@@ -17,6 +17,7 @@ from hdge.figures.style import (
     run_dots,
     run_marks,
     subplots,
+    unless_empty,
 )
 from hdge.study.roster import METHODS, label
 
@@ -34,6 +35,7 @@ def auroc_phrase(table: pd.DataFrame) -> str:
     return f"{dots_phrase(table, 'bootstrap')} Dotted lines are chance. {counts}"
 
 
+@unless_empty("no run here has outputs for an out-of-distribution set")
 def auroc_figure(table: pd.DataFrame) -> Figure:
     """AUROC: a row of panels a score, a column a set, a line a method."""
     scores, sets, methods = (table[column].unique().tolist() for column in ("score", "ood_set", "method"))
@@ -55,6 +57,7 @@ def auroc_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@unless_empty("no run of cross-entropy or HDGE here is scored on an out-of-distribution set")
 def posthoc_figure(table: pd.DataFrame) -> Figure:
     """AUROC of every score of a plain classifier, post-hoc detectors included, and of HDGE: a row each."""
     sets = table["ood_set"].unique()
@@ -94,6 +97,7 @@ def histogram_pair(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
+@unless_empty("no run here of the methods shown has outputs for an out-of-distribution set")
 def histogram_figure(table: pd.DataFrame) -> Figure:
     """Histograms of log q(x) (paper, Figure 1): a row a method, a column a set, the first seed of each."""
     methods, sets = table["method"].unique(), table["ood_set"].unique().tolist()

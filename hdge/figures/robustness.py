@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hdge.evaluators.robustness import PGD
-from hdge.figures.style import DOTTED, GREY, describe, handle, row_axis, seeds_phrase, subplots
+from hdge.figures.style import DOTTED, GREY, describe, handle, row_axis, seeds_phrase, subplots, unless_empty
 from hdge.study.roster import METHODS, label
 
 AXES = {"l2": "L2 radius (pixels of [0, 1])", "linf": "L∞ radius (1/255)"}
@@ -35,6 +35,7 @@ def curve(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
+@unless_empty("no run here was attacked")
 def curves_figure(table: pd.DataFrame) -> Figure:
     """Accuracy against the radius of the attack (paper, Figure 4): a panel a norm, a line a method."""
     table = table[table["attack"] == PGD]
@@ -76,6 +77,7 @@ def gaps(table: pd.DataFrame, methods: list[str], ax: Axes) -> Axes:
     return row_axis(ax, [label(method) for method in methods])
 
 
+@unless_empty("no run here was attacked by what checks PGD")
 def gap_figure(table: pd.DataFrame) -> Figure:
     """PGD beside what checks it: a panel a check and radius, a row a method."""
     methods = table["method"].unique().tolist()

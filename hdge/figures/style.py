@@ -1,8 +1,9 @@
 """One look for every figure: marks, axes and the phrases that captions share."""
 
+import functools
 import textwrap
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, Literal, ParamSpec
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -52,6 +53,43 @@ def describe(figure: Figure, title: str, caption: str) -> None:
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10)
     lines = textwrap.wrap(caption, CAPTION_WIDTH, break_on_hyphens=False)
     figure.supxlabel("\n".join(lines), **CAPTION_LOOK)
+
+
+def nothing(ax: Axes, why: str) -> Axes:
+    """Write into a panel, and print, that there is nothing to draw, and why."""
+    sentence = f"Nothing to draw: {why}."
+    print(sentence)
+    position = ax.get_position()
+    width = int(120 * position.width) or 1  # characters of this size that the text column holds
+    text = textwrap.fill(sentence, max(18, width))
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, fontsize=7, color=GREY)
+    ax.set_axis_off()
+    return ax
+
+
+def empty_figure(why: str) -> Figure:
+    """What stands for a figure that has nothing to draw."""
+    figure, [[ax]] = subplots(1, 1, 1.0)
+    nothing(ax, why)
+    describe(figure, "Nothing to draw", "")
+    return figure
+
+
+Given = ParamSpec("Given")
+Drawn = Callable[Concatenate[pd.DataFrame, Given], Figure]
+
+
+def unless_empty(why: str) -> Callable[[Drawn[Given]], Drawn[Given]]:
+    """Has the figure of a table say why there is nothing to draw if the table has no row."""
+
+    def decorate(draw: Drawn[Given]) -> Drawn[Given]:
+        @functools.wraps(draw)
+        def figure(table: pd.DataFrame, *more: Given.args, **named: Given.kwargs) -> Figure:
+            return empty_figure(why) if table.empty else draw(table, *more, **named)
+
+        return figure
+
+    return decorate
 
 
 def seeds_phrase(table: pd.DataFrame, row: str = "method") -> str:

@@ -1,5 +1,6 @@
 """Figures of notebooks 07 to 09 that set variants of a method side by side."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -7,7 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hdge.figures.style import DOTTED, GREY, describe, handle, log_if_wide, row_axis, seeds_phrase, subplots
+from hdge.figures.style import (
+    DOTTED,
+    GREY,
+    describe,
+    handle,
+    log_if_wide,
+    nothing,
+    row_axis,
+    seeds_phrase,
+    subplots,
+    unless_empty,
+)
 from hdge.study.roster import METHODS
 
 MARKERS = "osD^vP"  # one an out-of-distribution set
@@ -34,15 +46,16 @@ def set_handles(table: pd.DataFrame) -> list[Line2D]:
     return [handle(GREY, name, marker=marker, linestyle="") for marker, name in zip(MARKERS, sets, strict=False)]
 
 
-def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperature: float) -> Figure:
-    """Accuracy, AUROC by log q(x) and the term's weight at the runs' temperature against the estimate's images."""
+@unless_empty("no run of HDGE or JEM is here")
+def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperatures: Collection[float]) -> Figure:
+    """Accuracy, AUROC by log q(x) and the term's weight at the runs' temperatures against the estimate's images."""
     figure, [axes] = subplots(1, 3, 3.6, sharex=True)
     for estimate, colour, hollow in (("K", HDGE, False), ("N", JEM, True)):
         own = table[table["estimate"] == estimate]
         accuracy = own[own["measure"] == "accuracy"].assign(value=lambda rows: 100 * rows["value"])
         over_setting(accuracy, "size", colour, "o", hollow, axes[0])
         _by_set(own[own["measure"] == "AUROC, log q(x)"], "size", colour, hollow, axes[1])
-    mean = weights[weights["temperature"] == temperature].groupby("size")["weight"].mean()
+    mean = weights[weights["temperature"].isin(temperatures)].groupby("size")["weight"].mean()
     axes[2].plot(mean.index, mean, "o-", color=HDGE, markersize=4, linewidth=1)
     axes[0].set(xscale="log", ylabel="test accuracy (%)")
     axes[1].set(ylabel="AUROC by log q(x)")
@@ -54,6 +67,10 @@ def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperature: float) 
         estimates.append(handle(JEM, "JEM: N of the chains", markerfacecolor="white"))
     axes[0].legend(handles=estimates, loc="center left", fontsize=7)
     axes[1].legend(handles=set_handles(table), loc="center left", fontsize=7)
+    if not (table["measure"] == "AUROC, log q(x)").any():
+        nothing(axes[1], "no run here has outputs for an out-of-distribution set")
+    if mean.empty:
+        nothing(axes[2], "no run of HDGE at a temperature of the table is here")
     describe(
         figure,
         "More images behind the estimate",
@@ -65,6 +82,7 @@ def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperature: float) 
     return figure
 
 
+@unless_empty("no run of HDGE is here")
 def alpha_figure(table: pd.DataFrame) -> Figure:
     """Every measure against alpha."""
     measures = table["measure"].unique()
@@ -78,7 +96,8 @@ def alpha_figure(table: pd.DataFrame) -> Figure:
         log_if_wide(ax, "y", own["value"], 10.0)
     axes[0].set_ylabel("value")
     handles = set_handles(table)
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=7)
+    if handles:
+        figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=7)
     describe(
         figure,
         "What the weight α of log q(y|x) changes",
@@ -103,6 +122,7 @@ def effect_dots(table: pd.DataFrame, effects: pd.DataFrame, departures: list[str
     return row_axis(ax, departures)
 
 
+@unless_empty("no run of HDGE is here")
 def effects_figure(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     """What every departure of the released code changes: a panel a measure."""
     measures, departures = (table[column].unique().tolist() for column in ("measure", "departure"))

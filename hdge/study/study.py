@@ -61,8 +61,10 @@ class Study:
             remedy = f"delete {folder.path} to have the run trained anew"
             lost = sorted(set(config.evaluation_sets).difference(run.stored_sets()))
             missing += [f"{row}, seed {seed}: no outputs for {name}; {remedy}." for name in lost]
-        if not runs and not rows:
+        if not runs and not rows and not any(self.ended(*run, archived) for run in self.profile.runs(True)):
             raise HdgeError(f"profile {self.name!r} has no finished run yet; run `hdge reproduce {self.name}`.")
+        if runs and not any(run.config.evaluation_sets for run in runs):
+            missing.append("No out-of-distribution set: evaluation_sets is empty.")
         return runs, missing
 
     def ended(self, row: str, seed: int, archived: bool = True) -> Run | None:

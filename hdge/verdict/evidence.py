@@ -14,6 +14,8 @@ from hdge.evaluators.crossed import Crossed, interval
 from hdge.evaluators.influences import Influence, auroc_influence, average, mean_influence
 from hdge.evaluators.intervals import student_interval, student_p
 from hdge.evaluators.ood import scores_of
+from hdge.study.config import TrainConfig
+from hdge.study.errors import HdgeError
 from hdge.study.runs import Run
 from hdge.study.study import Study, how_it_ended
 from hdge.verdict.claims import CHANCE, Measure
@@ -22,7 +24,7 @@ OF_SAMPLES = ("log score", "log distance")
 SCORES_TABLE, NOISE = "05_generation_scores", "uniform noise"
 
 
-class MissingError(Exception):
+class MissingError(HdgeError):
     """A claim that cannot be tested here, and why."""
 
 
@@ -47,6 +49,11 @@ class Evidence:
     def planned(self, row: str) -> list[int]:
         """List the seeds that the profile plans for a row."""
         return [seed for own, seed in self.study.profile.runs(variants=True) if own == row]
+
+    def config(self, row: str) -> TrainConfig:
+        """Return the config of a row, or of the profile's first one if it has no such row."""
+        runs = self.study.profile.runs(variants=True)
+        return self.study.profile.config(*next((run for run in runs if run[0] == row), runs[0]))
 
     def failures(self, row: str) -> list[str]:
         """List, in a few words each, the runs of a row that diverged for good or did not train."""
@@ -105,6 +112,8 @@ class Evidence:
 
     def _robust(self, runs: Sequence[Run]) -> Influence:
         protocol, norms = self.study.profile.attacks, []
+        if not protocol.checked:
+            raise MissingError("the profile's protocol checks no attack")
         withstood = [run.folder.stored("attacks", asdict(protocol)) for run in runs]
         for run, own in zip(runs, withstood, strict=True):
             if own is None or "strong" not in own:
@@ -118,6 +127,8 @@ class Evidence:
 
 
 def _detection(measure: Measure, runs: Sequence[Run], sets: Sequence[str]) -> Influence:
+    if not sets:
+        raise MissingError(f"{runs[0].row} has no out-of-distribution set")
     for run in runs:
         lost = set(sets).difference(run.stored_sets())
         if lost:

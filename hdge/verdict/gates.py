@@ -1,9 +1,10 @@
 """The gates of docs/protocol.md: what must hold before a claim is judged. Each gives a reason, or nothing."""
 
 from hdge.evaluators.intervals import LEAST_SEEDS
+from hdge.study.errors import HdgeError
 from hdge.study.profiles import reference
 from hdge.verdict.claims import CHANCE, Claim
-from hdge.verdict.evidence import OF_SAMPLES, Evidence, MissingError
+from hdge.verdict.evidence import OF_SAMPLES, Evidence
 
 BELOW_REFERENCE = 0.05  # largest loss of accuracy against twice the epochs
 ABOVE_REFERENCE = 0.25  # largest excess of the negative log-likelihood, in nats
@@ -61,8 +62,10 @@ def of_measure(evidence: Evidence, claim: Claim, row: str) -> str:
             return "" if own < noise else f"samples of {row} are no nearer to images than noise is"
         if claim.measure == "robust" and evidence.mean("robust", row) == 0:
             return f"attacks leave nothing of {row}"
-    except (MissingError, KeyError) as error:
-        return str(error) if isinstance(error, MissingError) else f"samples of {row} are not scored here"
+    except HdgeError as error:
+        return str(error)
+    except KeyError:
+        return f"samples of {row} are not scored here"
     return ""
 
 

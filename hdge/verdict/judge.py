@@ -9,6 +9,7 @@ import pandas as pd
 from hdge.evaluators.crossed import Crossed
 from hdge.evaluators.influences import Influence
 from hdge.evaluators.intervals import LEAST_SEEDS, holm
+from hdge.study.errors import HdgeError
 from hdge.study.protocol import versions
 from hdge.study.study import Study
 from hdge.verdict import gates
@@ -69,7 +70,7 @@ def _row(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     row: dict[str, Any] = {
         "claim": claim.name, "group": claim.group, "where": claim.where, "words": claim.words, "kind": claim.kind,
         "measure": claim.measure, "method": claim.method, "baseline": " or ".join(claim.baselines),
-        "delta": claim.delta, "paper": paper_difference(claim, evidence.study.profile.settings["dataset"]),
+        "delta": claim.delta, "paper": paper_difference(claim, evidence.config(claim.method).dataset),
         "protocol": _status(claim, evidence),
     }  # fmt: skip
     if claim.kind == "all":
@@ -78,8 +79,8 @@ def _row(claim: Claim, evidence: Evidence) -> dict[str, Any]:
         return row | _rare(claim, evidence)
     try:
         compared = primary(claim, evidence)
-    except MissingError as error:
-        return row | Verdict("not testable here", str(error))._asdict()
+    except HdgeError as error:  # a gate's, or of values from which nothing can be counted
+        return row | Verdict("not testable here", str(error).rstrip("."))._asdict()
     found, planned = compared.found, _planned(claim, compared.baseline, evidence)
     verdict = outcome(claim.kind, found.low, found.high, claim.delta)
     needed = seeds_needed(claim.kind, found, claim.delta) if verdict.verdict == "undecided" else math.nan
@@ -144,13 +145,13 @@ def _singles(claim: Claim, evidence: Evidence) -> list[dict[str, Any]]:
     if claim.kind in ("all", "rare"):
         return []
     detects = claim.measure in ("log q(x)", "max q(y|x)")
-    sets = evidence.study.profile.settings["evaluation_sets"] if detects else [""]
+    sets = evidence.config(claim.method).evaluation_sets if detects else [""]
     rows = []
     for baseline in claim.baselines:
         for within in sets:
             try:
                 one = compare(claim, evidence, baseline, within)
-            except MissingError:
+            except HdgeError:
                 continue
             found = one.found
             rows.append(
