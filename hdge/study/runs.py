@@ -35,6 +35,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hdge.study.checks import finite
 from hdge.study.config import HOME, TrainConfig, place
 from hdge.study.dependencies import code_digest, imported_modules
 from hdge.study.errors import HdgeError
@@ -140,7 +141,7 @@ class RunFolder:
         atomic_write(self.path / "outputs" / f"{name}.safetensors", safetensors.torch.save(tensors))
 
     def outputs(self, name: str) -> Outputs:
-        """Read the outputs on an evaluation set, whose file must match the record."""
+        """Read the outputs on an evaluation set, which must be finite, from a file that must match the record."""
         path = self.path / "outputs" / f"{name}.safetensors"
         if not path.exists():
             raise HdgeError(f"{self.path} holds no outputs for {name!r}; add it to evaluation_sets and train again.")
@@ -148,6 +149,9 @@ class RunFolder:
         if hashlib.sha256(content).hexdigest() != self.record()["files"].get(f"outputs/{path.name}"):
             raise HdgeError(f"{path} does not match its record.json; delete the run folder and train again.")
         tensors = {name: as_archived(tensor) for name, tensor in safetensors.torch.load(content).items()}
+        for kind in ("logits", "gradient_norms"):
+            if kind in tensors and len(tensors[kind]):
+                finite(f"{path}: {kind}", tensors[kind])
         norms = tensors.get("gradient_norms")
         return Outputs(tensors["logits"].float(), tensors["labels"].long(), None if norms is None else norms.float())
 
