@@ -17,7 +17,6 @@ from hdge.measure import attacks
 from hdge.measure.attacks import UNITS, ThroughNoise, attack_network, pgd, withstands_pgd
 from hdge.methods.base import frozen
 from hdge.study.config import TrainConfig
-from hdge.study.errors import HdgeError
 from hdge.study.profiles import load_profile
 from hdge.study.runs import Run, RunFolder
 from hdge.study.settings import AttackNorm, AttackProtocol, ViewSettings
@@ -262,8 +261,9 @@ def test_a_run_that_cannot_be_attacked_is_said_and_not_fatal(runs, tmp_path, mon
     assert len(missing) == 1
     assert missing[0].startswith("supcon, seed 0: ")
     assert "has no weights, and no attacks by this protocol" in missing[0]
-    with pytest.raises(HdgeError, match=r"none of 1 finished runs .* train one that classifies"):
-        attacks.attack_runs([kept], SMALL, tmp_path)
+    nothing, missing = attacks.attack_runs([kept], SMALL, tmp_path)
+    assert nothing == []
+    assert missing[-1] == "No attacks: they need a finished run, with its weights, that classifies."
 
 
 def test_a_measurement_is_read_and_its_data_are_not_wanted(runs, tmp_path, monkeypatch):

@@ -20,7 +20,6 @@ from hdge.data.augment import add_noise, to_unit
 from hdge.measure.network import load_network, measure_each, pick_device, splits_of
 from hdge.methods.adversarial import pgd
 from hdge.methods.base import frozen
-from hdge.study.errors import HdgeError
 from hdge.study.measured import Attacked
 from hdge.study.measurements import chosen
 from hdge.study.roster import METHODS
@@ -57,10 +56,7 @@ def attack_runs(runs: Sequence[Run], protocol: AttackProtocol, data_root: Path) 
     attacked, without = measure_each(tqdm(own, desc="attacks", unit="run"), attack)
     missing += without
     if not attacked:
-        raise HdgeError(
-            f"none of {len(runs)} finished runs can be attacked ({' '.join(missing)[:-1]}); train one that classifies, "
-            "so that its weights are here."
-        )
+        missing.append("No attacks: they need a finished run, with its weights, that classifies.")
     return attacked, missing
 
 

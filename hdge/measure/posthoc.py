@@ -56,4 +56,7 @@ def _by_batch(images: ImageSet, noise: float, function: Any) -> Tensor:
 
 def posthoc_runs(runs: Sequence[Run], data_root: Path) -> tuple[list[tuple[Run, dict[str, Tensor]]], list[str]]:
     """Score every run, or give one sentence for a run without weights."""
-    return measure_each(runs, lambda run: (run, posthoc_scores(run, data_root)))
+    scored, missing = measure_each(runs, lambda run: (run, posthoc_scores(run, data_root)))
+    if not scored:
+        missing.append("No post-hoc scores: they need a finished run of cross-entropy, with its weights.")
+    return scored, missing

@@ -1,17 +1,21 @@
 """All measurements of a row's runs, which the DAG makes before notebooks read them."""
 
+import json
 from collections.abc import Sequence
 
+import safetensors.torch
 from tqdm import tqdm
 
 from hdge.measure.attacks import attack_run, to_attack
 from hdge.measure.critic import critic_of, criticise, criticise_reference
 from hdge.measure.posthoc import posthoc_scores
 from hdge.measure.samples import sample_run
+from hdge.study.dependencies import PACKAGE, code_digest, imported_modules
 from hdge.study.errors import HdgeError, refuse_unknown
+from hdge.study.files import atomic_write, read_tensors, tensors_digest
 from hdge.study.measurements import CRITIC, chosen, seeds_of
 from hdge.study.profiles import archived_folder
-from hdge.study.runs import Run, RunFolder, atomic_write
+from hdge.study.runs import Run, RunFolder
 from hdge.study.study import Study
 
 
@@ -47,13 +51,19 @@ def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
 
 
 def _borrow(study: Study, run: Run) -> None:
-    """Take over the archived measurements of the same weights; what another protocol or code made is made anew."""
+    """Take over the archived attacks and post-hoc scores of the same weights, as the notebooks take those of the archive.
+
+    They count as made by the present code, because the archive's do. Another protocol's are made anew.
+    """
     archived = RunFolder(archived_folder(study.name, run.row, run.seed))
     if study.profile.archived_record(run.row, run.seed) and archived.weights_digest() == run.folder.weights_digest():
         for name in ("attacks", "posthoc"):
-            there, here = archived.measured_path(name), run.folder.measured_path(name)
-            if there.exists() and not here.exists():
-                atomic_write(here, there.read_bytes())
+            found = read_tensors(archived.measured_path(name))
+            if found is not None and not run.folder.measured_path(name).exists():
+                code = code_digest(imported_modules(PACKAGE / "measure" / f"{name}.py"))
+                how = {**json.loads(found[1]["measured"]), "code": code, "read": [], "sha256": tensors_digest(found[0])}
+                content = safetensors.torch.save(found[0], {"measured": json.dumps(how, sort_keys=True)})
+                atomic_write(run.folder.measured_path(name), content)
 
 
 def _sample_and_score(study: Study, runs: Sequence[Run], asked: Sequence[Run]) -> list[str]:

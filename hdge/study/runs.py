@@ -7,16 +7,15 @@
         state.pt               full state of a run under way, then its SHA-256; gone when it has ended
         history.csv            one row an epoch
         weights.safetensors    the trained network
-        outputs/<set>.safetensors   logits (N, C) float32 and labels (N,) int64 of each evaluation set; for test
-                                    images also the gradient norms (N,) of log q(x)
+        outputs/<set>.safetensors   logits (N, C) float32, labels (N,) int64; of evaluation sets also the gradient
+                                    norms (N,) of log q(x)
         trajectory.safetensors      logits (epochs, N, C) float16 of the validation images after every epoch
         record.json            written last: config, code, data, cost, versions, SHA-256 of itself and all files above
         measured/<name>.safetensors what was measured on the network since: samples, attacks, post-hoc scores
-        trained.txt, measured/done.txt   stamps that the DAG writes and deletes at will; nothing else reads them
+        trained.txt, measured/done.txt   stamps that the DAG writes and deletes at will
 
-No file can run code when it is read: safetensors, JSON and CSV cannot, and the state is loaded with ``weights_only``.
-Files of a finished run are read if they match the record, and refused by name if they do not. A measurement that is
-damaged is taken anew, as the weights are there for it.
+No file can run code when it is read. Files of a finished run are refused by name if they do not match the record. A
+damaged measurement is taken anew.
 """
 
 import contextlib
@@ -36,6 +35,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hdge.study.checks import finite
 from hdge.study.config import HOME, TrainConfig, place
 from hdge.study.dependencies import code_digest, imported_modules
 from hdge.study.errors import HdgeError
@@ -130,11 +130,13 @@ class RunFolder:
         atomic_write(self.path / "outputs" / f"{name}.safetensors", safetensors.torch.save(tensors))
 
     def outputs(self, name: str) -> Outputs:
-        """Read the outputs on an evaluation set."""
+        """Read the outputs on an evaluation set, which must be finite."""
         file = f"outputs/{name}.safetensors"
         if not (self.path / file).exists():
             raise HdgeError(f"{self.path} holds no outputs for {name!r}; add it to evaluation_sets and train again.")
         tensors = {part: as_archived(tensor) for part, tensor in safetensors.torch.load(self.content(file)).items()}
+        for part in {"logits", "gradient_norms"} & {name for name, tensor in tensors.items() if len(tensor)}:
+            finite(f"{self.path / file}: {part}", tensors[part])
         norms = tensors.get("gradient_norms")
         return Outputs(tensors["logits"].float(), tensors["labels"].long(), None if norms is None else norms.float())
 
@@ -229,10 +231,8 @@ class RunFolder:
         """Refuse the images of another digest than those that the finished run was trained on."""
         recorded = self.record().get("data", {}).get("sha256", digest)
         if recorded != digest:
-            raise HdgeError(
-                f"{self.path} was trained on other images than its data set holds now; restore them, or "
-                f"{self._remedy()}."
-            )
+            what = "was trained on other images than its data set holds now"
+            raise HdgeError(f"{self.path} {what}; restore them, or {self._remedy()}.")
 
     def holds(self, config: TrainConfig, code: str = "") -> bool:
         """Check whether the folder holds a finished run of this config and, if given, trained by this code."""
