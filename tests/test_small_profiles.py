@@ -145,7 +145,7 @@ def test_tables_without_rows_have_the_columns_of_those_with(root, monkeypatch):
     hdge = [run for run in runs if run.row == "hdge"]
     sampled, reference, _ = sample_runs(runs[:2], WHOLE.samples, data, critic_of(runs))
     attacked, scored = attack_runs(runs[:2], ATTACKS, data)[0], posthoc_runs(runs[:1], data)[0]
-    assert sampled and attacked and scored
+    assert all([sampled, attacked, scored])
     tables = [
         (approximation.weight_table, hdge), (approximation.partition_table, hdge), (approximation.gradient_table, hdge),
         (calibration.calibration_table, runs), (calibration.reliability_table, runs), (calibration.scaling_table, runs),
@@ -179,9 +179,7 @@ def test_outputs_that_are_not_finite_are_named_by_their_file(root, tmp_path):
         folder.write_outputs("test", outputs)
         files = {**record["files"], "outputs/test.safetensors": file_digest(tmp_path / "outputs" / "test.safetensors")}
         (tmp_path / "record.json").write_text(json.dumps({**record, "files": files}))
-        with pytest.raises(
-            HdgeError, match=r"outputs/test.safetensors: logits\[3, 1\] is (nan|inf); it must be a finite"
-        ):
+        with pytest.raises(HdgeError, match=r"outputs/test.safetensors: logits\[3, 1\] is (nan|inf); it must"):
             folder.outputs("test")
 
 
