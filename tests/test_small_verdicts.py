@@ -76,6 +76,5 @@ def test_outputs_that_nothing_can_be_counted_from_are_a_reason(tmp_path, monkeyp
     rows = {"cross_entropy": {}, "hdge": {}}
     study = study_of(tmp_path, monkeypatch, {"evaluation_sets": ["near"]}, rows, ["near"], images, spoil)
     table, _ = reasons(study)
-    accuracy = table.loc["more accurate than cross-entropy"]
-    assert accuracy["verdict"] == "not testable here"
-    assert said in accuracy["reason"]
+    held_up = table[table["reason"].str.contains(said, regex=False)]
+    assert set(held_up["verdict"]) == {"not testable here"}
