@@ -137,11 +137,8 @@ def sample_runs(
     """Return the runs with samples and scores, the scores of real images, and one sentence for each thing missing."""
     sampled, missing = measure_each(runs, lambda run: Sampled(run, sample_run(run, protocol, data_root), {}))
     if not sampled:
-        return (
-            [],
-            {},
-            [*missing, "No samples: they need a finished run, with its weights, of a method that is sampled."],
-        )
+        missing.append("No samples: they need a finished run, with its weights, of a method that is sampled.")
+        return [], {}, missing
     if critic is None:
         return sampled, {}, [*missing, "No scores: they need a finished cross_entropy run, or Inception's weights."]
     reference: dict[str, Tensor] = {}
