@@ -8,10 +8,12 @@ import torch
 from hdge.evaluators import ood
 from hdge.figures.ood import auroc_figure, histogram_figure
 from hdge.measure import samples
+from hdge.measure.rows import borrow
 from hdge.study import archive, dependencies, profiles, runs, verify
 from hdge.study import study as studies
 from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
+from hdge.study.files import read_tensors
 from hdge.study.profiles import Profile, load_profile
 from hdge.study.runs import Outputs, RunFolder
 from hdge.study.study import Study
@@ -108,6 +110,28 @@ def test_a_measurement_is_taken_once_a_protocol_and_archived_with_its_run(study)
     assert len(taken) == 3
     with pytest.raises(HdgeError, match="has no weights, and no attacks by this protocol; train the run"):
         archived.measured("attacks", {"steps": 7}, measure)
+
+
+def test_archived_attacks_of_the_same_weights_are_borrowed(study):
+    [run], _ = study.runs()
+
+    def measure():
+        return {"values": torch.arange(3.0)}
+
+    run.folder.measured("attacks", {"steps": 5}, measure)
+    archive.archive(run, study.profile)
+    path = run.folder.measured_path("attacks")
+    path.unlink()
+    borrow(study, run)
+    found, metadata = read_tensors(path)
+    assert found["values"].equal(torch.arange(3.0))
+    own = dependencies.code_digest(dependencies.imported_modules(dependencies.PACKAGE / "measure" / "attacks.py"))
+    assert json.loads(metadata["measured"])["code"] == own
+    path.unlink()
+    run.folder.write_weights({"weight": torch.ones(2)}, run.config)
+    run.folder.finish(run.folder.record())
+    borrow(study, run)
+    assert not path.exists()  # the weights are others
 
 
 def test_variants_change_a_methods_row_and_are_drawn_from_only_where_asked_for(study):

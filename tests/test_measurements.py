@@ -10,18 +10,19 @@ from hdge.study.roster import METHODS
 
 
 def test_every_kind_is_made_by_modules_that_are_there():
-    for kind, (modules, protocol) in KINDS.items():
+    for kind, (modules, protocol, _) in KINDS.items():
         assert all((HOME / "hdge" / "measure" / f"{name}.py").exists() for name in modules)
         assert not protocol or hasattr(load_profile("smoke"), protocol)
         assert any(seeds_of(kind, row) != "none" for row in METHODS)
 
 
-def test_a_row_needs_what_its_method_allows_and_a_variant_nothing():
+def test_a_row_needs_what_its_method_allows_and_a_variant_what_claims_compare():
     profile = load_profile("digits")
     assert list(determined_by(profile, "cross_entropy")) == ["samples", "attacks", "posthoc"]
     assert list(determined_by(profile, "supcon")) == ["attacks"]
     assert list(determined_by(profile, "igebm")) == list(determined_by(profile, "glow")) == ["samples"]
     assert determined_by(profile, "hdge_k_64") == {}
+    assert determined_by(profile, "hdge_alpha_025")["attacks"]["seeds"] == "all"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
     own = [run for run in runs if run.row == row]
     asked = [run for run in own if run.seed in seeds and _has_weights(run.folder)]
     for run in asked:
-        _borrow(study, run)
+        borrow(study, run)
     for run in chosen(own, "posthoc"):
         if run in asked:
             posthoc_scores(run, study.data_root)
@@ -50,8 +50,8 @@ def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
     return missing
 
 
-def _borrow(study: Study, run: Run) -> None:
-    """Take over the archived attacks and post-hoc scores of the same weights, as the notebooks take those of the archive.
+def borrow(study: Study, run: Run) -> None:
+    """Take over the archived attacks and post-hoc scores of the same weights, as notebooks take the archive's.
 
     They count as made by the present code, because the archive's do. Another protocol's are made anew.
     """
