@@ -15,6 +15,7 @@ from hdge.study.checks import finite
 from hdge.study.errors import HdgeError, require
 
 TEST = "test"  # the in-distribution test images, of which the parents of interpolated images are some
+LEAST = 0.25  # the least variance with dependent images, as a share of that of unrelated ones
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Influence:
         with w_i the sum of v over the images that i is a parent of: :math:`\|w\|^2` counts each :math:`v_j^2` twice,
         once a parent, and every other pair once. Two images must not share both parents.
 
-        The sum over pairs is an estimate that may fall below that of unrelated images, and below 0. The larger of the
-        two is taken.
+        The sum over pairs is rightly smaller than that of unrelated images where a child scores as its parents do. As
+        an estimate it could fall below 0, so that a quarter of the sum of unrelated images is the least.
         """
         unrelated = sum(_corrected(part) for part in self.parts.values())
         if not self.parents:
@@ -71,7 +72,7 @@ class Influence:
         children = sum(np.square(self.parts[name]).sum(axis=1) for name in self.parents)
         related = _corrected(self._with_children()) - children * n / (n - 1)
         apart = [_corrected(part) for name, part in self.parts.items() if name not in {TEST, *self.parents}]
-        return np.maximum(unrelated, related + sum(apart))
+        return np.maximum(LEAST * np.asarray(unrelated), related + sum(apart))
 
     def _with_children(self) -> Float[np.ndarray, "seeds _"]:
         """u + w: each test image's influence, with those of the images that it is a parent of."""
