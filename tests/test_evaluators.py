@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -160,9 +161,29 @@ def test_a_calibrated_classifier_has_no_error():
     assert calibration.negative_log_likelihood(logits, labels) == pytest.approx(expected, rel=1e-12)
 
 
-def test_bootstrap_ece_of_certainty_is_certain():
-    logits, labels = logits_of([1.0] * 10), torch.tensor([0] * 10)
-    assert calibration.bootstrap_ece(logits, labels, replicates=5).tolist() == [0] * 5
+@given(st.lists(st.floats(0.5, 1), min_size=1, max_size=8), st.integers(1, 25))
+@settings(deadline=None)
+def test_ece_if_calibrated_is_the_mean_over_all_labels(confidences, bins):
+    logits = logits_of(confidences)
+    sure = calibration.confidence(logits).tolist()
+    expected = 0.0
+    for right in itertools.product((0, 1), repeat=len(sure)):
+        labels = torch.tensor([1 - r for r in right])
+        chance = math.prod(c if r else 1 - c for c, r in zip(sure, right, strict=True))
+        # A tie of both logits predicts class 0, whose label is 0, so that the loop's images are right as drawn.
+        expected += chance * calibration.expected_calibration_error(logits, labels, bins)
+    # 256 products of 8 rounded factors, each of relative error 1e-15.
+    assert calibration.expected_ece_if_calibrated(logits, bins) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("n", "c"), [(1, 0.75), (20, 0.97), (481, 0.999), (2000, 0.52)])
+def test_ece_if_calibrated_of_equal_confidences_is_de_moivres(n, c):
+    """The mean absolute deviation of a binomial number of errors: 2 m C(n, m) p^m (1 - p)^(n - m + 1), m = [np] + 1."""
+    m = math.floor(n * (1 - c)) + 1
+    expected = 2 * m * stats.binom.pmf(m, n, 1 - c) * c / n
+    # Rounding of the confidence through its logarithm, and n products in turn: 2000 x 1e-16.
+    assert calibration.expected_ece_if_calibrated(logits_of([c] * n)) == pytest.approx(expected, rel=1e-9)
+    assert calibration.expected_ece_if_calibrated(logits_of([1.0] * n)) == 0
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (7, 10), (481, 500)])

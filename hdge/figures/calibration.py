@@ -1,100 +1,159 @@
 """Figures of calibration."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from hdge.figures.style import DOTTED, GREY, describe, dots_phrase, run_dots, seeds_phrase, subplots, unless_empty
+from hdge.figures.style import (
+    BETTER,
+    DOTTED,
+    GREY,
+    WORSE,
+    by_mean,
+    describe,
+    dots_phrase,
+    handle,
+    log_if_wide,
+    plain_log_ticks,
+    row_axis,
+    run_dots,
+    seeds_phrase,
+    subplots,
+    unless_empty,
+)
 from hdge.study.roster import METHODS, label
+
+LEAST_IMAGES = 10  # of a bin that is drawn: the accuracy of fewer is known to no better than 0.3
 
 
 def reliability(bins: pd.DataFrame, ax: Axes) -> Axes:
-    """Accuracy of each bin of confidence, and its distance from the mean confidence."""
-    filled = bins[bins["count"] > 0]
-    centre = bin_bars(filled, "accuracy", ax)
-    ax.vlines(centre, filled["accuracy"], filled["confidence"], color=GREY, linewidth=1)
-    ax.plot(centre, filled["confidence"], "_", color=GREY, markersize=6)
+    """Accuracy of each bin that holds enough images, paler the fewer, and its distance from the mean confidence."""
+    shown = bins[bins["count"] >= LEAST_IMAGES]
+    depth = np.log(shown["count"]) / np.log(bins["count"].sum())
+    centre = bin_bars(shown, "accuracy", ax, 0.15 + 0.85 * depth)
+    ax.vlines(centre, shown["accuracy"], shown["confidence"], color=GREY, linewidth=1)
+    ax.plot(centre, shown["confidence"], "_", color="black", markersize=6)
     ax.plot([0, 1], [0, 1], **DOTTED)
+    ax.set_ylim(0, 1.02)
     return ax
 
 
-def bin_bars(bins: pd.DataFrame, value: str, ax: Axes) -> pd.Series:
+def bin_bars(bins: pd.DataFrame, value: str, ax: Axes, alpha: pd.Series | float = 0.8) -> pd.Series:
     """A bar a bin of confidence; returns the bins' centres."""
     centre, width = (bins["lower"] + bins["upper"]) / 2, 0.92 * (bins["upper"] - bins["lower"])
-    colour = METHODS[bins["method"].iloc[0]].colour
-    ax.bar(centre, bins[value], width, color=colour, alpha=0.75, linewidth=0)
-    ax.set(xlim=(0, 1), ylim=(0, 1.02))
+    colour = METHODS[bins["method"].iloc[0]].colour if len(bins) else GREY
+    colours = [to_rgba(colour, float(depth)) for depth in np.broadcast_to(alpha, len(bins))]
+    ax.bar(centre, bins[value], width, color=colours, linewidth=0)
+    ax.set_xlim(0, 1)
     return centre
 
 
 @unless_empty("no run here is of a method whose bins are shown")
 def reliability_figure(bins: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Reliability diagrams side by side (paper, Figure 2), each over the histogram of its confidence."""
+    """Reliability diagrams side by side (paper, Figure 2), each over the number of images of every confidence."""
     methods = bins["method"].unique()
     runs = runs[runs["method"].isin(methods)]
     figure, axes = subplots(2, len(methods), 4.6, sharex=True, sharey="row", height_ratios=[3, 1])
     for upper, lower, method in zip(*axes, methods, strict=True):
         own = bins[bins["method"] == method]
-        error = runs.loc[runs["method"] == method, "ece"].mean()
-        reliability(own, upper).set_title(f"{label(method)}: ECE {100 * error:.2f} %")
-        bin_bars(own, "share", lower)
+        error, floor = (100 * runs.loc[runs["method"] == method, ["ece", "ece_if_calibrated"]].mean()).tolist()
+        reliability(own, upper).set_title(
+            f"{label(method)}\nECE {error:.2f} %, if calibrated {floor:.2f} %", fontsize=8
+        )
+        bin_bars(own, "count", lower)
+        lower.axhline(LEAST_IMAGES, **DOTTED)
         lower.set_xlabel("confidence, max q(y|x)")
+    axes[1][0].set(yscale="log", ylim=(0.7, None), ylabel="images")
     axes[0][0].set_ylabel("accuracy")
-    axes[1][0].set_ylabel("share of images")
     describe(
         figure,
         "Accuracy against confidence, in 20 bins of confidence",
         f"Bars pool the runs ({seeds_phrase(runs)}), and ECE is the mean over seeds. n: {runs['n'].iloc[0]:,} test "
-        "images a seed. A bar is the accuracy of a bin, and a dash its mean confidence. The line between them is the "
-        "gap that ECE averages, weighed by the share of images below. A dash above its bar means overconfidence.",
+        "images a seed. A bar is the accuracy of a bin, and paler the fewer images it holds; a dash is its mean "
+        f"confidence. Bins of fewer than {LEAST_IMAGES} images (dotted, below) are not drawn. A dash above its bar "
+        "means overconfidence. ECE says little unless it is above that of a perfectly calibrated network with the same "
+        "confidences.",
     )
     return figure
 
 
-MEASURES = {
-    "ece": "ECE (%)",
-    "ace": "adaptive (%)",
-    "mce": "maximum (%)",
-    "nll": "NLL (nats)",
-    "brier": "Brier score",
-}
+MEASURES = {"nll": "NLL (nats)", "brier": "Brier score", "ece": "ECE (%)"}
 
 
 @unless_empty("no run here classifies")
 def errors_figure(runs: pd.DataFrame) -> Figure:
-    """Every measure of calibration of every run, ECE with its interval."""
-    methods = runs["method"].unique().tolist()
-    figure, [axes] = subplots(1, len(MEASURES), 1.7 + 0.22 * len(methods))
+    """Both proper scores of every run, then ECE beside that of a perfectly calibrated network; lowest NLL on top."""
+    methods = by_mean(runs, "nll", True)
+    figure, [axes] = subplots(1, len(MEASURES), 1.7 + 0.22 * len(methods), sharey=True)
     for ax, (value, name) in zip(axes, MEASURES.items(), strict=True):
-        run_dots(runs, value, name, ax, methods, value.endswith("ce"), interval=value == "ece").set_xlim(left=0)
-        if ax is not axes[0]:
-            ax.set_yticklabels([])
+        run_dots(runs, value, name, ax, methods, value == "ece", band=False, interval=value != "ece")
+        unit, floor = (100, runs["ece_if_calibrated"]) if value == "ece" else (1, runs[value])
+        log_if_wide(ax, "x", unit * pd.concat([floor, runs[value]]), 3.0)
+    floors = 100 * runs.groupby("method")["ece_if_calibrated"].mean()[methods]
+    axes[-1].plot(floors, range(len(methods)), "D", color="black", markersize=3.5, markerfacecolor="white", zorder=2)
+    figure.legend(
+        handles=[
+            handle("black", "ECE if calibrated", marker="D", markersize=3.5, markerfacecolor="white", linestyle="")
+        ],
+        loc="outside upper right",
+    )
     describe(
         figure,
-        "Calibration of every run, by five measures of which lower is better",
-        f"{dots_phrase(runs, 'bootstrap')} Only ECE has an interval. n: {runs['n'].iloc[0]:,} test images. ECE has 20 "
-        "equally wide bins of confidence. The adaptive error has as many bins of equally many images. The maximum "
-        "error is that of the worst bin, however few images it holds. If images are few, these three are biased "
-        "upwards. NLL is the mean of −log q(y|x).",
+        "Calibration of every run: left is better",
+        f"{dots_phrase(runs)} n: {runs['n'].iloc[0]:,} test images. NLL is the mean of −log q(y|x). NLL and Brier "
+        "score are proper: honest probabilities alone minimise them. ECE has 20 equally wide bins and is biased "
+        "upwards, so that it has no interval. A diamond is the ECE that a perfectly calibrated network of the same confidences "
+        "would show, averaged over seeds. A dot at its diamond shows no miscalibration. The table also has errors by "
+        "bins of equally many images and of the worst bin.",
     )
     return figure
 
 
+def before_and_after(table: pd.DataFrame, value: str, name: str, ax: Axes, methods: list[str], unit: float) -> Axes:
+    """One measure as trained (hollow) and scaled by T (filled): means joined by a line, and a faint line a run."""
+    for y, method in enumerate(methods):
+        own = unit * table.loc[table["method"] == method, [value, f"scaled_{value}"]]
+        for i, (before, after) in enumerate(own.to_numpy()):
+            offset = 0.6 * ((i + 0.5) / len(own) - 0.5)
+            ax.plot([before, after], [y + offset] * 2, color=GREY, linewidth=0.5, alpha=0.4)
+        before, after = own.mean()
+        colour = WORSE if after > before else BETTER
+        ax.plot([before, after], [y, y], color=colour, linewidth=1.8)
+        ax.plot(before, y, "o", color=colour, markerfacecolor="white", markersize=4)
+        ax.plot(after, y, "o", color=colour, markersize=4)
+    row_axis(ax, [label(method) for method in methods]).set_xlabel(name)
+    log_if_wide(ax, "x", unit * pd.concat([table[value], table[f"scaled_{value}"]]), 3.0)
+    ax.grid(axis="y", linewidth=0.3)
+    return ax
+
+
 @unless_empty("no run here classifies")
 def scaled_figure(table: pd.DataFrame) -> Figure:
-    """ECE as trained and after temperature scaling, and the temperatures."""
-    methods = table["method"].unique().tolist()
+    """NLL and ECE as trained and after temperature scaling, and the temperatures; lowest NLL as trained on top."""
+    methods = by_mean(table, "nll", True)
     figure, [axes] = subplots(1, 3, 1.7 + 0.22 * len(methods), sharey=True)
-    scaled = table.assign(ece=table["scaled_ece"], low=table["scaled_low"], high=table["scaled_high"])
-    for ax, own, title in ((axes[0], table, "as trained"), (axes[1], scaled, "scaled by T")):
-        run_dots(own, "ece", "ECE, 20 bins (%)", ax, methods).set(xlim=(0, None), title=title)
-    run_dots(table, "temperature", "fitted temperature T", axes[2], methods, False, interval=False).set_xscale("log")
+    before_and_after(table, "nll", "NLL (nats)", axes[0], methods, 1)
+    before_and_after(table, "ece", "ECE, 20 bins (%)", axes[1], methods, 100)
+    run_dots(table, "temperature", "fitted temperature T", axes[2], methods, percent=False)
+    axes[2].set_xscale("log")
+    plain_log_ticks(axes[2].xaxis)
     axes[2].axvline(1, **DOTTED)
+    marks = [
+        handle(BETTER, "scaling helps"),
+        handle(WORSE, "scaling hurts"),
+        handle(GREY, "as trained", markerfacecolor="white", linestyle=""),
+        handle(GREY, "scaled", linestyle=""),
+    ]
+    figure.legend(handles=marks, loc="outside upper right", ncols=4, fontsize=7)
     describe(
         figure,
-        "Calibration before and after temperature scaling",
-        f"{dots_phrase(table, 'bootstrap')} T has no interval. n: {table['n'].iloc[0]:,} test images. T is fitted on "
-        f"{table['n_validation'].iloc[0]:,} validation images, and scaling by it changes no prediction. If T is above "
-        "1 (dotted), the network was overconfident; if T is below 1, it was underconfident.",
+        "Temperature scaling",
+        f"Left, middle: hollow and filled dots are means over seeds ({seeds_phrase(table)}), and faint lines runs. "
+        "Right: faint dots are runs, large dots means, and lines 95 % Student intervals over seeds. "
+        f"n: {table['n'].iloc[0]:,} test images. T is fitted on {table['n_validation'].iloc[0]:,} validation images, "
+        "and scaling by it changes no prediction. If T is above 1 (dotted), the network was overconfident on them. Where "
+        "a line is orange, so few validation images fit a T that makes the test images' probabilities worse.",
     )
     return figure

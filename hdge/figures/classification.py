@@ -87,7 +87,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
         if table[column].isna().all():
             nothing(ax, "no run of cross-entropy to compare with")
             continue
-        run_dots(table, column, name, ax, methods, percent=False, interval=False)
+        run_dots(table, column, name, ax, methods, percent=False, band=False)
         ax.axvline(1, **DOTTED)
         log_if_wide(ax, "x", table[column], 3.0)
     describe(

@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from hdge.evaluators.intervals import LEAST_SEEDS, student_interval
 from hdge.study.roster import METHODS, label
 from hdge.study.study import CAPTION_LOOK, CAPTION_WIDTH
 
 IN_COLOUR, OUT_COLOUR = "#009E73", "#D55E00"  # the paper's green and red, in their distinguishable shades
+BETTER, WORSE = "#0072B2", "#D55E00"
 GREY = "#666666"
 DOTTED: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": ":"}  # a line to compare with
 WIDTH = 7.0  # inches: a text column on A4
@@ -103,11 +105,12 @@ def seeds_phrase(table: pd.DataFrame, row: str = "method") -> str:
     return "; ".join([f"{usual} seed{'s' if usual > 1 else ''} a {row}", *others])
 
 
-def dots_phrase(table: pd.DataFrame, interval: str) -> str:
-    """What :func:`run_marks` draws, in sentences for a caption."""
+def dots_phrase(table: pd.DataFrame, interval: str = "") -> str:
+    """What :func:`run_dots` draws, in sentences for a caption; the interval is that of a run over test images."""
+    band = f", a pale band the runs' 95 % {interval} interval over test images, averaged" if interval else ""
     return (
-        f"A dot is a run ({seeds_phrase(table)}), a line its 95 % {interval} interval over test images, "
-        "and a bar the mean over seeds."
+        f"A faint dot is a run ({seeds_phrase(table)}). A large dot is the mean over seeds{band}, and a line the "
+        f"mean's 95 % Student interval over {LEAST_SEEDS} seeds or more."
     )
 
 
@@ -129,15 +132,25 @@ def row_axis(ax: Axes, names: Sequence[str]) -> Axes:
     return ax
 
 
-def run_marks(own: pd.DataFrame, value: str, row: int, colour: str, ax: Axes, unit: float = 1.0) -> None:
-    """The runs of one row: a dot each on its interval from low to high, and a bar at their mean."""
+def run_marks(
+    own: pd.DataFrame, value: str, row: int, colour: str, ax: Axes, unit: float = 1.0, interval: bool = True
+) -> None:
+    """The runs of one row: a faint dot each, and their mean with its interval over seeds.
+
+    If the table has columns low and high, a pale band spans their means.
+    """
+    own = own.dropna(subset=[value])
     if own.empty:
         return
-    y = [row + 0.2 * (i - (len(own) - 1) / 2) for i in range(len(own))]
+    values = unit * own[value].to_numpy()
     if "low" in own:
-        ax.hlines(y, unit * own["low"], unit * own["high"], color=colour, linewidth=0.9)
-    ax.plot(unit * own[value], y, "o", color=colour, markersize=2.5)
-    ax.vlines(unit * own[value].mean(), row - 0.35, row + 0.35, color=colour, linewidth=1.6)
+        low, high = unit * own["low"].mean(), unit * own["high"].mean()
+        ax.fill_between([low, high], row - 0.32, row + 0.32, color=colour, alpha=0.22, linewidth=0)
+    offsets = [0.6 * ((i + 0.5) / len(own) - 0.5) for i in range(len(own))]
+    ax.plot(values, [row + offset for offset in offsets], "o", color=colour, markersize=1.8, alpha=0.4, mew=0)
+    if interval and len(own) >= LEAST_SEEDS:
+        ax.hlines(row, *student_interval(values.tolist()), color=colour, linewidth=1.3)
+    ax.plot(values.mean(), row, "o", color=colour, markersize=4, mec="white", mew=0.4, zorder=3)
 
 
 def run_dots(
@@ -147,25 +160,35 @@ def run_dots(
     ax: Axes,
     methods: Sequence[str] = (),
     percent: bool = True,
+    band: bool = True,
     interval: bool = True,
 ) -> Axes:
     """The runs of a method in a row; a method without values leaves its row empty.
 
     The name is that of the horizontal axis, and the rows are by default the table's methods. Shares are drawn in
-    percent. If low and high are not those of the value, no interval is drawn.
+    percent. If low and high are not those of the value, no band is drawn.
     """
     methods = methods or table["method"].unique().tolist()
-    table = table if interval else table[["method", value]]
+    table = table if band else table[["method", value]]
     for row, method in enumerate(methods):
         own = table[table["method"] == method]
-        run_marks(own, value, row, METHODS[method].colour, ax, 100.0 if percent else 1.0)
+        run_marks(own, value, row, METHODS[method].colour, ax, 100.0 if percent else 1.0, interval)
     row_axis(ax, [label(method) for method in methods]).set_xlabel(name)
+    ax.grid(axis="y", linewidth=0.3)
     return ax
 
 
+def by_mean(table: pd.DataFrame, value: str, ascending: bool) -> list[str]:
+    """The table's methods in order of their means."""
+    return (
+        table.groupby("method", sort=False)[value].mean().sort_values(ascending=ascending, kind="stable").index.tolist()
+    )
+
+
 def plain_log_ticks(axis: Axis) -> None:
-    """Numbers at 1, 2 and 5 of each decade, for a logarithmic axis that may span less than one."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    """Numbers at 1, 2 and 5 of each decade, or at decades alone if the axis spans more than two."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=20))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

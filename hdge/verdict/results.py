@@ -136,7 +136,10 @@ def claim_line(row: dict[Any, Any]) -> str:
 
 
 def methods_table(name: str, committed: bool = False) -> list[str]:
-    """Every method of a profile in a row: means over seeds, and of the runs' 95 % intervals over test images."""
+    """Every method of a profile in a row: means over seeds, and of the runs' 95 % intervals over test images.
+
+    ECE has the one that a perfectly calibrated network would show instead.
+    """
     parts = ("04_classification_cost", "03_calibration_ece", "02_ood_auroc")
     tables = [stored_table(f"{name}/{part}", committed) for part in parts]
     if any(table is None for table in tables):
@@ -144,7 +147,7 @@ def methods_table(name: str, committed: bool = False) -> list[str]:
     cost, ece, auroc = (table for table in tables if table is not None)
     first, profile = auroc["ood_set"].iloc[0], load_profile(name)
     by_score = [auroc[(auroc["ood_set"] == first) & (auroc["score"] == score)] for score in SCORES[:2]]
-    columns = ["method", "seeds", "epochs", "accuracy (%)", "ECE (%)"]
+    columns = ["method", "seeds", "epochs", "accuracy (%)", "ECE (%), and if calibrated"]
     columns += [*(f"AUROC, {score}, {first}" for score in SCORES[:2]), "operations ÷ cross-entropy's"]
     lines = header(columns)
     for method in dict.fromkeys(auroc["method"]):
@@ -152,11 +155,17 @@ def methods_table(name: str, committed: bool = False) -> list[str]:
         config = profile.config(method, int(own.iloc[0]))
         second = f" + {config.views.head_epochs}" if "views" in METHODS[config.method].blocks else ""
         cells = [label(method), own.nunique(), f"{config.epochs}{second}"]
-        cells += [with_interval(cost, method, "accuracy", 100), with_interval(ece, method, "ece", 100)]
+        cells += [with_interval(cost, method, "accuracy", 100), ece_beside_its_bias(ece, method)]
         cells += [with_interval(table, method, "auroc", 1) for table in by_score]
         multiple = cost.loc[cost["method"] == method, "times_cross_entropy"].mean()
         lines.append(line([*cells, "–" if pd.isna(multiple) else f"{multiple:.2f}"]))
     return lines
+
+
+def ece_beside_its_bias(table: pd.DataFrame, method: str) -> str:
+    """ECE has no interval; beside it stands what a perfectly calibrated network would show."""
+    own = 100 * table.loc[table["method"] == method, ["ece", "ece_if_calibrated"]].mean()
+    return "–" if own.isna().any() else f"{own['ece']:.2f}, {own['ece_if_calibrated']:.2f}"
 
 
 def with_interval(table: pd.DataFrame, method: str, value: str, unit: int) -> str:
