@@ -88,7 +88,8 @@ def coverage_figure(table: pd.DataFrame) -> Figure:
         )  # fmt: skip
     row_axis(held, names).set(xlim=(92, 100), xlabel="intervals that hold the truth (%)")
     powers = table[table["scenario"].isin(table.loc[table["effect"] > 0, "scenario"])]
-    for number, own in powers.groupby("seeds"):
+    for number in sorted(set(powers["seeds"])):
+        own = powers[powers["seeds"] == number]
         colour, marker = looks[number]
         look = {"marker": marker, "color": colour, "markersize": 3, "linewidth": 1}
         excluded.plot(own["effect"], 100 * own["excludes_0"], label=f"{number} seeds", **look)
