@@ -31,7 +31,7 @@ def drawn():
         runs_table(score=score, ood_set=name, n_in=50, n_out=40, auroc=0.5)
         for score in ood.SCORES for name in ("near", "far")
     )  # fmt: skip
-    yield "auroc", auroc, lambda: figures.ood.auroc_figure(auroc), 6
+    yield "auroc", auroc, lambda: figures.ood.auroc_figure(auroc), 4
     yield "posthoc", auroc, lambda: figures.ood.posthoc_figure(auroc), 2
     edges = np.linspace(0, 1, 6)
     histograms = pd.concat(
@@ -72,7 +72,7 @@ def drawn():
     weights = runs_table(temperature=0.1, size=4, weight=0.7)
     yield "size", sizes, lambda: figures.sweeps.size_figure(sizes, weights, [0.1]), 3
     alphas = measures.assign(alpha=0.5)
-    yield "alpha", alphas, lambda: figures.sweeps.alpha_figure(alphas), 5
+    yield "alpha", alphas, lambda: figures.sweeps.alpha_figure(alphas), 6
     departures = pd.DataFrame(
         [{"departure": d, "measure": m, "n": 50, "seed": s, "hdge": 0.5, "value": 0.5 + 0.1 * s, "difference": 0.1 * s}
          for d in ("one", "two") for m in ("accuracy", "ECE") for s in (0, 1)]

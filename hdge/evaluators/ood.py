@@ -168,7 +168,7 @@ def posthoc_table(scored: Sequence[tuple[Run, Mapping[str, Tensor]]], replicates
     return rows([run for run, _ in scored], detection, _columns(replicates))
 
 
-def log_q_x_histograms(runs: Sequence[Run], bins: int = 50) -> pd.DataFrame:
+def log_q_x_histograms(runs: Sequence[Run], bins: int = 30) -> pd.DataFrame:
     """Histograms of log q(x) in nats, in and out of distribution, one pair a run and set (paper, Figure 1).
 
     Bins span the central 99.8 % of both sets together, so that a few far images do not flatten the picture. The

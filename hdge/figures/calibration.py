@@ -104,7 +104,8 @@ def errors_figure(runs: pd.DataFrame) -> Figure:
         "Calibration of every run: left is better",
         f"{dots_phrase(runs)} n: {runs['n'].iloc[0]:,} test images. NLL is the mean of −log q(y|x). NLL and Brier "
         "score are proper: honest probabilities alone minimise them. ECE has 20 equally wide bins and is biased "
-        "upwards, so that it has no interval. A diamond is the ECE that a perfectly calibrated network of the same confidences "
+        "upwards, so that it has no interval. A diamond is the ECE that a perfectly calibrated network of the same "
+        "confidences "
         "would show, averaged over seeds. A dot at its diamond shows no miscalibration. The table also has errors by "
         "bins of equally many images and of the worst bin.",
     )
@@ -153,7 +154,8 @@ def scaled_figure(table: pd.DataFrame) -> Figure:
         f"Left, middle: hollow and filled dots are means over seeds ({seeds_phrase(table)}), and faint lines runs. "
         "Right: faint dots are runs, large dots means, and lines 95 % Student intervals over seeds. "
         f"n: {table['n'].iloc[0]:,} test images. T is fitted on {table['n_validation'].iloc[0]:,} validation images, "
-        "and scaling by it changes no prediction. If T is above 1 (dotted), the network was overconfident on them. Where "
+        "and scaling by it changes no prediction. If T is above 1 (dotted), the network was overconfident on them. "
+        "Where "
         "a line is orange, so few validation images fit a T that makes the test images' probabilities worse.",
     )
     return figure

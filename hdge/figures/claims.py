@@ -13,8 +13,10 @@ from hdge.figures.style import DOTTED, GREY, describe, empty_figure, subplots
 COLOURS = {
     "reproduced": "#009E73", "contradicted": "#D55E00", "no difference": "#0072B2", "undecided": "#8A8A8A",
 }  # fmt: skip
+SHAPES = {"reproduced": ">", "contradicted": "<", "no difference": "s", "undecided": "o"}
+TICKS = (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100)
+NARROW_TICKS = (-100, -10, -1, 0, 1, 10, 100)
 UNTESTED = "not testable here"
-REACH = 4.0  # units of delta to either side; the axis is logarithmic beyond 1
 TURN = -1  # what is claimed to be lower is drawn as if claimed to be higher
 
 
@@ -39,48 +41,54 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     ]
     if not tested:
         return empty_figure("no claim with a difference can be tested here")
-    figure, [axes] = subplots(1, len(found), 1.5 + 0.2 * len(tested), sharey=True)
+    figure, [axes] = subplots(1, len(found), 2.0 + 0.17 * len(tested), sharey=True)
     for ax, (scale, table) in zip(axes, found.items(), strict=True):
-        _column(ax, table.reindex(tested))
+        _column(ax, table.reindex(tested), NARROW_TICKS if len(found) > 1 else TICKS)
         ax.set_title(scale.split(" (")[0], fontsize=8)
-    axes[0].set_yticks(range(len(tested)), tested, fontsize=7)
+    axes[0].set_yticks(range(len(tested)), tested, fontsize=6.5)
     axes[0].set_ylim(len(tested) - 0.5, -0.5)
     axes[len(axes) // 2].set_xlabel("difference towards the claim, in units of δ")
     marks = [
-        Line2D([], [], color=colour, marker="o", markersize=4, label=verdict) for verdict, colour in COLOURS.items()
+        Line2D([], [], color=colour, marker=SHAPES[verdict], markersize=4.5, label=verdict)
+        for verdict, colour in COLOURS.items()
     ]
     marks.append(
         Line2D([], [], color="black", marker="D", markersize=4, markerfacecolor="none", linestyle="", label="paper")
     )
-    figure.legend(handles=marks, loc="upper right", ncols=len(marks), fontsize=6.5, frameon=False)
+    below_title = 1 - 0.22 / figure.get_figheight()
+    place = {"loc": "upper left", "bbox_to_anchor": (0.005, below_title), "borderaxespad": 0.0}
+    figure.legend(handles=marks, ncols=len(marks), fontsize=7, **place)
     describe(
         figure,
-        "The paper's claims against their verdicts",
-        "A dot is the primary contrast of a claim with its 95 % interval over seeds and test images, in units of δ, "
+        "The paper's claims against their verdicts\n",  # its second line is the legend's
+        "A mark is the primary contrast of a claim with its 95 % interval over seeds and test images, in units of δ, "
         "the smallest difference of interest. Right of 0 is the claimed side. In the grey band a difference is too "
-        "small to matter; beyond it the axis is logarithmic. Diamonds are the paper's own differences. A hollow dot "
+        "small to matter; beyond it the axis is logarithmic. Diamonds are the paper's own differences. A hollow mark "
         "has fewer seeds than planned. Claims without a difference, or not testable at any scale, stand in the table.",
     )
     return figure
 
 
-def _column(ax: Axes, table: pd.DataFrame) -> None:
-    ax.axvspan(-1, 1, color=GREY, alpha=0.1, linewidth=0)
+def _column(ax: Axes, table: pd.DataFrame, numbers: tuple[float, ...]) -> None:
+    ax.axvspan(-1, 1, color=GREY, alpha=0.12, linewidth=0)
     ax.axvline(0, **DOTTED)
+    ax.grid(axis="y", linewidth=0.3)
+    ax.tick_params(axis="y", length=0)
     for y, (_, row) in enumerate(table.iterrows()):
         if row["verdict"] in COLOURS:
             colour = COLOURS[row["verdict"]]
             ax.plot([row["low_in_delta"], row["high_in_delta"]], [y, y], color=colour, linewidth=1.4)
             face = "white" if row["provisional"] else colour
-            ax.plot(row["difference_in_delta"], y, "o", color=colour, markerfacecolor=face, markersize=4.5)
+            mark = SHAPES[row["verdict"]]
+            ax.plot(row["difference_in_delta"], y, mark, color=colour, markerfacecolor=face, markersize=4.5, zorder=4)
         else:
             ax.text(0, y, "not testable", color=GREY, fontsize=6, ha="center", va="center")
         if pd.notna(row["paper_in_delta"]):
-            ax.plot(row["paper_in_delta"], y, "D", color="black", markerfacecolor="none", markersize=3.5)
-    ax.set_xscale("symlog", linthresh=1, linscale=1)
-    reach = np.nanmax(np.abs(table[["low_in_delta", "high_in_delta", "paper_in_delta"]].to_numpy(float)), initial=2)
-    edge = 10 ** np.ceil(np.log10(reach))
-    ax.set_xlim(-edge, edge)
-    ticks = [tick for tick in (-100, -10, -1, 0, 1, 10, 100) if abs(tick) <= edge]
-    ax.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks], fontsize=7)
+            ax.plot(row["paper_in_delta"], y, "D", color="black", markerfacecolor="none", markersize=3.5, zorder=3)
+    drawn = table[["low_in_delta", "high_in_delta", "difference_in_delta", "paper_in_delta"]].to_numpy(float)
+    low, high = min(-2.0, 1.4 * np.nanmin(drawn, initial=0)), max(2.0, 1.4 * np.nanmax(drawn, initial=0))
+    ax.set_xscale("symlog", linthresh=1, linscale=0.7)
+    ax.set_xlim(low, high)
+    ticks = [tick for tick in numbers if low <= tick <= high]
+    ax.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks], fontsize=6.5)
     ax.minorticks_off()

@@ -17,6 +17,7 @@ from hdge.figures.style import (
     OUT_COLOUR,
     WIDTH,
     describe,
+    dots_phrase,
     run_dots,
     seeds_phrase,
     subplots,
@@ -71,7 +72,9 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figur
         "Samples of every class, below real images",
         f"Samples are ends of chains of log q(x|y) from uniform noise ({seeds_phrase(own)}); a flow samples directly. "
         f"n: {len(own):,} samples, the first {each} of a class. None is chosen, and the table has statistics of each. "
-        "Pixels are clipped to their range. If a network has learnt a class, its samples resemble the images above.",
+        "Pixels are clipped to their range for the picture, the chains are not. If a network has learnt a class, its "
+        "samples resemble the images above. If samples are saturated, black and white alone, the chains have left the "
+        "range: log q(x|y) rises beyond every image, and there is no density of images to sample.",
     )
     return figure
 
@@ -145,17 +148,19 @@ def scores_figure(table: pd.DataFrame) -> Figure:
             ax.xaxis.set_major_locator(LogLocator(numticks=4))
             ax.xaxis.set_minor_locator(NullLocator())
     accuracy, samples = own[own["score"] == ACCURACY]["n"], own[own["score"] != ACCURACY]["n"]
-    caption = [f"A dot is a run ({seeds_phrase(own)}), and a bar the mean over seeds."]
+    caption = [dots_phrase(own)]
     if len(samples):
         caption.append(
-            f"n: {int(samples.iloc[0]):,} samples a run, with 95 % bootstrap intervals over samples. They are ends of "
-            "chains of log q(x) from noise; a flow samples directly. Dashed lines are as many test images, and dotted "
-            "lines as much uniform noise. The distance is to all training images. If samples are few, every distance "
-            "is larger, and that of the test images is the least to expect."
+            f"n: {int(samples.iloc[0]):,} samples a run; pale bands are 95 % bootstrap intervals over samples, "
+            "averaged "
+            "over runs. Samples are ends of chains of log q(x) from noise; a flow samples directly. Dashed lines are "
+            "as "
+            "many test images, and dotted lines as much uniform noise. The distance is to all training images. If "
+            "samples are few, every distance is larger, and that of the test images is the least to expect."
         )
     else:
         caption.append("No samples could be scored.")
     if len(accuracy):
-        caption.append(f"Accuracy has n: {int(accuracy.iloc[0]):,} test images and 95 % Wilson intervals.")
+        caption.append(f"Accuracy has n: {int(accuracy.iloc[0]):,} test images, and its bands are Wilson intervals.")
     describe(figure, "Scores of samples, beside test accuracy", " ".join(caption))
     return figure

@@ -5,17 +5,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy import special
 
+from hdge.evaluators.ood import SCORES
 from hdge.figures.style import (
     DOTTED,
     IN_COLOUR,
     OUT_COLOUR,
+    by_mean,
     describe,
     dots_phrase,
     name_grid,
     row_axis,
     run_dots,
     run_marks,
+    seeds_phrase,
     subplots,
     unless_empty,
 )
@@ -29,30 +33,63 @@ def counts_phrase(n_in: int, outside: pd.DataFrame, column: str) -> str:
     return f"n: {n_in:,} in-distribution test images; {sets}."
 
 
+EDGE = 1e-3  # the axis of AUROC is logarithmic in the odds up to this far from 0 and 1, and linear beyond
+
+
 def auroc_phrase(table: pd.DataFrame) -> str:
-    """What the marks of both figures of AUROC are, in sentences for a caption."""
+    """What the marks and the axis of both figures of AUROC are, in sentences for a caption."""
     counts = counts_phrase(int(table["n_in"].iloc[0]), table, "n_out")
-    return f"{dots_phrase(table, 'bootstrap')} Dotted lines are chance. {counts}"
+    return (
+        f"{dots_phrase(table, 'bootstrap')} {counts} In-distribution images are the positive class, so that right is "
+        "better; dotted lines are chance. The axis is logarithmic in the odds, so that 0.9, 0.99 and 1 stand apart."
+    )
+
+
+def spread_out(auroc: np.ndarray) -> np.ndarray:
+    """Place of an AUROC on its axis: its log odds, continued linearly from ``EDGE`` to 0 and to 1."""
+    inner = np.clip(auroc, EDGE, 1 - EDGE)
+    return special.logit(inner) + (auroc - inner) / EDGE
+
+
+def spread_in(place: np.ndarray) -> np.ndarray:
+    """The AUROC at a place, the inverse of :func:`spread_out`."""
+    inner = np.clip(place, special.logit(EDGE), special.logit(1 - EDGE))
+    return special.expit(inner) + (place - inner) * EDGE
+
+
+def auroc_axis(ax: Axes, values: pd.Series) -> None:
+    """The axis of AUROC from a little below its values to a little beyond 1."""
+    ax.set_xscale("function", functions=(spread_out, spread_in))
+    least = spread_out(np.array([np.clip(values.min(), EDGE, 0.45)]))
+    low = spread_in(least - 0.4).item()
+    ax.set_xlim(low, 1 + EDGE / 2)
+    ticks = [tick for tick in (0.01, 0.1, 0.5, 0.9, 0.99, 1) if tick > low]
+    bare = (0.1, 0.99) if low < 0.1 else ()  # a wide range has no room for all numbers
+    ax.set_xticks(ticks, ["" if tick in bare else f"{tick:g}" for tick in ticks], fontsize=6.5)
+    ax.axvline(0.5, **DOTTED)
 
 
 @unless_empty("no run here has outputs for an out-of-distribution set")
 def auroc_figure(table: pd.DataFrame) -> Figure:
-    """AUROC: a row of panels a score, a column a set, a line a method."""
-    scores, sets, methods = (table[column].unique().tolist() for column in ("score", "ood_set", "method"))
-    figure, axes = subplots(len(scores), len(sets), 1.6 + len(scores) * (0.4 + 0.19 * len(methods)), sharex="col")
-    for row, score in zip(axes, scores, strict=True):
+    """AUROC by log q(x) and by max q(y|x): a row of panels a score, a column a set; the best on top."""
+    shown = table[table["score"].isin(SCORES[:2])]
+    scores, sets = (shown[column].unique().tolist() for column in ("score", "ood_set"))
+    orders = [by_mean(shown[shown["score"] == score], "auroc", False) for score in scores]
+    rows = [len(order) for order in orders]
+    figure, axes = subplots(len(scores), len(sets), 2.2 + 0.16 * sum(rows), sharex="row", height_ratios=rows)
+    for row, score, order in zip(axes, scores, orders, strict=True):
+        by_score = shown[shown["score"] == score]
         for ax, ood_set in zip(row, sets, strict=True):
-            own = table[(table["score"] == score) & (table["ood_set"] == ood_set)]
-            run_dots(own, "auroc", "", ax, methods, percent=False)
-            ax.axvline(0.5, **DOTTED)
+            run_dots(by_score[by_score["ood_set"] == ood_set], "auroc", "", ax, order, percent=False)
+            auroc_axis(ax, by_score["auroc"])
             if ax is not row[0]:
                 ax.set_yticklabels([])
     name_grid(axes, sets, scores, "AUROC")
     describe(
         figure,
         "Telling in-distribution test images from out-of-distribution images",
-        f"{auroc_phrase(table)} In-distribution images are the positive class, so that right is better. A method of a "
-        "single logit has no max q(y|x). Approximate mass is minus the length of the gradient of log q(x) at an image.",
+        f"{auroc_phrase(table)} Methods are in order of their mean over the sets. A method of a single logit has no "
+        "max q(y|x). The table also has the third score, approximate mass.",
     )
     return figure
 
@@ -62,35 +99,37 @@ def posthoc_figure(table: pd.DataFrame) -> Figure:
     """AUROC of every score of a plain classifier, post-hoc detectors included, and of HDGE: a row each."""
     sets = table["ood_set"].unique()
     rows = dict.fromkeys(zip(table["method"], table["score"], strict=True))
-    figure, [axes] = subplots(1, len(sets), 1.6 + 0.24 * len(rows), sharey=True)
+    figure, [axes] = subplots(1, len(sets), 1.8 + 0.24 * len(rows), sharex=True, sharey=True)
     for ax, ood_set in zip(axes, sets, strict=True):
         for y, (method, score) in enumerate(rows):
             own = table[(table["method"] == method) & (table["score"] == score) & (table["ood_set"] == ood_set)]
             run_marks(own, "auroc", y, METHODS[method].colour, ax)
-        ax.axvline(0.5, **DOTTED)
-        ax.set(title=ood_set, xlabel="AUROC")
         row_axis(ax, [f"{label(method)}: {score}" for method, score in rows])
+        ax.grid(axis="y", linewidth=0.3)
+        auroc_axis(ax, table["auroc"])
+        ax.set(title=ood_set, xlabel="AUROC")
     describe(
         figure,
         "Post-hoc scores of one classifier, beside HDGE's",
-        f"{auroc_phrase(table)} In-distribution images are the positive class, so that right is better. ODIN and "
-        "Mahalanobis have their authors' settings, and are fitted on training images alone. The rows of cross-entropy "
-        "differ in the score alone; HDGE's rows differ in training.",
+        f"{auroc_phrase(table)} ODIN and Mahalanobis have their authors' settings, and are fitted on training images "
+        "alone. The rows of cross-entropy differ in the score alone; HDGE's rows differ in training.",
     )
     return figure
 
 
 def histogram_pair(table: pd.DataFrame, ax: Axes) -> Axes:
-    """log q(x) of in- and out-of-distribution images of one run and set; a word where the run has no such set."""
+    """log q(x) of in- and out-of-distribution images of one set, a line a run; a word where there is no such set."""
     if table.empty:
         ax.text(0.5, 0.5, "no outputs", ha="center", va="center", transform=ax.transAxes, fontsize=7)
         ax.set_axis_off()
         return ax
+    seeds = table["seed"].nunique()
     for images, colour in (("in", IN_COLOUR), ("out", OUT_COLOUR)):
-        part = table[table["images"] == images]
-        edges = np.append(part["lower"], part["upper"].iloc[-1])
-        ax.stairs(part["share"], edges, fill=True, color=colour, alpha=0.45, linewidth=0)
-        ax.stairs(part["share"], edges, color=colour, linewidth=1)
+        for _, part in table[table["images"] == images].groupby("seed"):
+            edges = np.append(part["lower"], part["upper"].iloc[-1])
+            density = part["share"] / (part["upper"] - part["lower"])  # bins of another run are not as wide
+            ax.stairs(density, edges, color=colour, linewidth=0.8, alpha=0.8)
+            ax.stairs(density, edges, fill=True, color=colour, alpha=0.4 / seeds, linewidth=0)
     ax.set_yticks([])
     ax.xaxis.set_major_locator(MaxNLocator(3))
     ax.spines["left"].set_visible(False)
@@ -99,20 +138,20 @@ def histogram_pair(table: pd.DataFrame, ax: Axes) -> Axes:
 
 @unless_empty("no run here of the methods shown has outputs for an out-of-distribution set")
 def histogram_figure(table: pd.DataFrame) -> Figure:
-    """Histograms of log q(x) (paper, Figure 1): a row a method, a column a set, the first seed of each."""
+    """Histograms of log q(x) (paper, Figure 1): a row a method, a column a set, every seed a line."""
     methods, sets = table["method"].unique(), table["ood_set"].unique().tolist()
     figure, axes = subplots(len(methods), len(sets), 1.1 + 1.25 * len(methods))
     for row, method in zip(axes, methods, strict=True):
         own = table[table["method"] == method]
-        own = own[own["seed"] == own["seed"].min()]
         for ax, ood_set in zip(row, sets, strict=True):
             histogram_pair(own[own["ood_set"] == ood_set], ax)
-    name_grid(axes, sets, [f"{label(method)}\nshare of images" for method in methods], "log q(x) + log Z (nats)")
+    name_grid(axes, sets, [f"{label(method)}\nshare a nat" for method in methods], "log q(x) + log Z (nats)")
     inside, outside = (table[table["images"] == images] for images in ("in", "out"))
     describe(
         figure,
         "Density of in-distribution test images (green) and of out-of-distribution images (red)",
-        f"A row shows one run (seed {table['seed'].min()}). {counts_phrase(int(inside['n'].iloc[0]), outside, 'n')} "
-        "The outermost bins also hold the images beyond them. If a density detects a set, red lies left of green.",
+        f"A line is a run ({seeds_phrase(table)}). {counts_phrase(int(inside['n'].iloc[0]), outside, 'n')} log Z is "
+        "another constant in every run, so that runs may lie apart; compare red with green of one run. The outermost "
+        "bins also hold the images beyond them. If a density detects a set, red lies left of green.",
     )
     return figure
