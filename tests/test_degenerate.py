@@ -30,7 +30,6 @@ OF_LABELS = {
     "Brier score": calibration.brier_score,
     "NLL": calibration.negative_log_likelihood,
     "temperature": calibration.fitted_temperature,
-    "bootstrap of ECE": calibration.bootstrap_ece,
     "scores of labels": lambda logits, labels: approximation.label_scores(logits, labels, 0.1, "l2"),
 }
 OF_SCORES = {
