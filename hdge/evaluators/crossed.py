@@ -20,7 +20,7 @@ from hdge.evaluators.influences import Influence, auroc_influence, mean_influenc
 from hdge.evaluators.intervals import LEVEL, require_counts
 
 # The least variance, as a share of that over images alone, so that a standard error is at least half of theirs. With
-# the whole of it, an interval of three seeds that differ by chance alone covers 99 % instead of 95 %.
+# the whole of it, an interval of three seeds that differ by chance alone covers 99 % instead of 96 %.
 FLOOR = 0.25
 ROUNDING = 1e-12  # an image whose value differs by less does not differ
 
