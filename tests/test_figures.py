@@ -5,7 +5,7 @@ import pytest
 
 from hdge import figures
 from hdge.evaluators import calibration, ood, sweeps
-from hdge.figures import style, toy
+from hdge.figures import claims, style, toy
 from hdge.study import roster
 from hdge.study.study import Study
 
@@ -86,7 +86,7 @@ def drawn():
           "low": np.nan, "high": np.nan, "paper": np.nan, "provisional": np.nan}]
     )  # fmt: skip
     other = rows.assign(verdict=["undecided", "no difference"], difference=0.0, low=-0.01, high=0.01)
-    yield "claims", rows, lambda: figures.claims.forest_figure({"one (1)": rows, "two": other}), 2
+    yield "claims", rows, lambda: claims.forest_figure({"one (1)": rows, "two": other}), 2
     plane = pd.DataFrame(
         [{"method": m, "x1": a, "x2": b, "log_q_x": a + b, "confidence": 0.5}
          for m in METHODS for a in (-1.0, 0.0, 1.0) for b in (-1.0, 0.0, 1.0)]
