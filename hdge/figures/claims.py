@@ -1,6 +1,6 @@
 """The forest of claims: a claim in a row, a scale in a column, differences in units of the smallest of interest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def _column(ax: Axes, table: pd.DataFrame, numbers: tuple[float, ...]) -> None:
+def _column(ax: Axes, table: pd.DataFrame, numbers: Sequence[int]) -> None:
     ax.axvspan(-1, 1, color=GREY, alpha=0.12, linewidth=0)
     ax.axvline(0, **DOTTED)
     ax.grid(axis="y", linewidth=0.3)
