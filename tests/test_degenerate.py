@@ -53,6 +53,7 @@ OF_VALUES = {
     "auroc_influence": lambda values: influences.auroc_influence(values, {"far": np.eye(2)}),
     "crossed_interval": crossed.crossed_interval,
     "scores_of": lambda values: ood.scores_of(Outputs(torch.from_numpy(values), torch.zeros(2))),
+    "expected_ece_if_calibrated": lambda values: calibration.expected_ece_if_calibrated(torch.from_numpy(values)),
     "all_scores": lambda values: approximation.all_scores(torch.from_numpy(values), 0.1, "l2"),
     "true_logit_weight": lambda values: approximation.true_logit_weight(
         torch.from_numpy(values[:1].flatten()), torch.zeros(2)

@@ -10,7 +10,7 @@ from scipy import optimize
 
 from hdge.core.readings import confidence, log_q_y_given_x, of_label, prediction
 from hdge.evaluators.tables import Labels, Logits, Rows, by_row, over_runs
-from hdge.study.checks import labelled
+from hdge.study.checks import finite, labelled
 from hdge.study.errors import require
 from hdge.study.runs import Run
 
@@ -74,8 +74,12 @@ def expected_ece_if_calibrated(logits: Logits, bins: int = BINS) -> float:
     is no evidence of miscalibration. The number of errors in a bin, of mean e, is Poisson-binomial. The expected gap is
     2 E[(e - errors)^+] and is computed exactly.
 
+    Raises:
+        HdgeError: no image, a logit that is not finite, or no bin.
+
     Source: Bröcker & Smith 2007, consistency resampling; Vaicenavicius et al. 2019, for ECE. Both draw the labels.
     """
+    finite("logits", logits, dimensions=2)
     sure = confidence(logits.double()).numpy()
     index = _bin_of(sure, bins)
     return sum(_expected_gap(1 - sure[index == m]) for m in range(bins)) / len(sure)

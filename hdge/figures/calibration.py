@@ -135,8 +135,8 @@ def scaled_figure(table: pd.DataFrame) -> Figure:
     """NLL and ECE as trained and after temperature scaling, and the temperatures; lowest NLL as trained on top."""
     methods = by_mean(table, "nll", True)
     figure, [axes] = subplots(1, 3, 1.7 + 0.22 * len(methods), sharey=True)
-    before_and_after(table, "nll", "NLL (nats)", axes[0], methods, 1)
-    before_and_after(table, "ece", "ECE, 20 bins (%)", axes[1], methods, 100)
+    before_and_after(table, "nll", "NLL (nats)", axes[0], methods, 1.0)
+    before_and_after(table, "ece", "ECE, 20 bins (%)", axes[1], methods, 100.0)
     run_dots(table, "temperature", "fitted temperature T", axes[2], methods, percent=False)
     axes[2].set_xscale("log")
     plain_log_ticks(axes[2].xaxis)

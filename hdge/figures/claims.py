@@ -1,6 +1,7 @@
 """The forest of claims: a claim in a row, a scale in a column, differences in units of the smallest of interest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
         Line2D([], [], color="black", marker="D", markersize=4, markerfacecolor="none", linestyle="", label="paper")
     )
     below_title = 1 - 0.22 / figure.get_figheight()
-    place = {"loc": "upper left", "bbox_to_anchor": (0.005, below_title), "borderaxespad": 0.0}
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.005, below_title), "borderaxespad": 0.0}
     figure.legend(handles=marks, ncols=len(marks), fontsize=7, **place)
     describe(
         figure,
@@ -69,7 +70,7 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def _column(ax: Axes, table: pd.DataFrame, numbers: tuple[float, ...]) -> None:
+def _column(ax: Axes, table: pd.DataFrame, numbers: Sequence[int]) -> None:
     ax.axvspan(-1, 1, color=GREY, alpha=0.12, linewidth=0)
     ax.axvline(0, **DOTTED)
     ax.grid(axis="y", linewidth=0.3)

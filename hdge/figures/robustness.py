@@ -98,7 +98,13 @@ def gaps(table: pd.DataFrame, methods: list[str], ax: Axes) -> Axes:
         ax.plot(checked, row, "D", color=colour, markersize=3)
         if masked:
             text = "masked" if len(own) == 1 else f"{masked} of {len(own)} masked"
-            near = {"textcoords": "offset points", "va": "center", "ha": "right", "fontsize": 6, "color": GREY}
+            near: dict[str, Any] = {
+                "textcoords": "offset points",
+                "va": "center",
+                "ha": "right",
+                "fontsize": 6,
+                "color": GREY,
+            }
             ax.annotate(text, (min(checked, own["checked"].min()), row), (-5, 0), **near)
     ax.grid(axis="y", linewidth=0.3)
     return row_axis(ax, [label(method) for method in methods])
