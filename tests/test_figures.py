@@ -81,9 +81,9 @@ def drawn():
     yield "effects", departures, lambda: figures.sweeps.effects_figure(departures, effects), 2
     rows = pd.DataFrame(
         [{"claim": "one", "kind": "lower", "verdict": "reproduced", "delta": 0.5, "difference": -1.0, "low": -1.5,
-          "high": -0.5, "paper": -0.8, "provisional": True},
+          "high": -0.5, "paper": -0.8, "provisional": True, "n": 50, "seeds": 2},
          {"claim": "two", "kind": "higher", "verdict": "not testable here", "delta": 0.1, "difference": np.nan,
-          "low": np.nan, "high": np.nan, "paper": np.nan, "provisional": np.nan}]
+          "low": np.nan, "high": np.nan, "paper": np.nan, "provisional": np.nan, "n": np.nan, "seeds": np.nan}]
     )  # fmt: skip
     other = rows.assign(verdict=["undecided", "no difference"], difference=0.0, low=-0.01, high=0.01)
     yield "claims", rows, lambda: claims.forest_figure({"one (1)": rows, "two": other}), 2

@@ -59,15 +59,24 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     below_title = 1 - 0.22 / figure.get_figheight()
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.005, below_title), "borderaxespad": 0.0}
     figure.legend(handles=marks, ncols=len(marks), fontsize=7, **place)
+    counted = pd.concat([table.reindex(tested)[["n", "seeds"]] for table in found.values()])
+    images, seeds = (_range(counted[column].dropna()) for column in ("n", "seeds"))
     describe(
         figure,
         "The paper's claims against their verdicts\n",  # its second line is the legend's
         "A mark is the primary contrast of a claim with its 95 % interval over seeds and test images, in units of δ, "
         "the smallest difference of interest. Right of 0 is the claimed side. In the grey band a difference is too "
         "small to matter; beyond it the axis is logarithmic. Diamonds are the paper's own differences. A hollow mark "
-        "has fewer seeds than planned. Claims without a difference, or not testable at any scale, stand in the table.",
+        f"has fewer seeds than planned. n: {images} test images and {seeds} seeds a claim. Claims without a "
+        "difference, or not testable at any scale, stand in the table.",
     )
     return figure
+
+
+def _range(counts: pd.Series) -> str:
+    """The least and the largest of some counts, or their one value."""
+    ends = dict.fromkeys(f"{count:,.0f}" for count in (counts.min(), counts.max()))
+    return " to ".join(ends)
 
 
 def _column(ax: Axes, table: pd.DataFrame, numbers: Sequence[int]) -> None:
