@@ -4,7 +4,6 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
-import safetensors.torch
 import torch
 
 from hdge.evaluators.ood import auroc
@@ -160,12 +159,8 @@ def test_robustness_is_the_worst_of_all_attacks_over_both_norms(study, monkeypat
             pgd, few = torch.ones(2, 40, dtype=torch.uint8), torch.zeros(2, 40, dtype=torch.uint8)
             pgd[1, :4] = 0  # PGD alone breaks these
             few[:, :strong] = 1
-            metadata = {"protocol": asdict(ATTACKS), "weights": folder.weights_digest()}
-            content = safetensors.torch.save(
-                {"l2": pgd, "linf": pgd.clone(), "strong": few}, {"measured": json.dumps(metadata)}
-            )
-            folder.measured_path("attacks").parent.mkdir(exist_ok=True)
-            folder.measured_path("attacks").write_bytes(content)
+            withstood = {"l2": pgd, "linf": pgd.clone(), "strong": few}
+            folder.measured("attacks", asdict(ATTACKS), lambda found=withstood: found)
     add(study, "cross_entropy_twice", 0)
     row, _ = verdict_of(study, monkeypatch, a_claim(measure="robust", delta=0.05))
     assert row[["method_mean", "baseline_mean"]].tolist() == pytest.approx([26 / 40, 16 / 40])
