@@ -96,5 +96,5 @@ def test_the_home_and_variables_are_expanded_as_a_shell_would(tmp_path, monkeypa
 
 @pytest.mark.parametrize("path", ["$HDGE_NO_SUCH/data", "${HDGE_NO_SUCH}/data", "~hdge-no-such-user/data"])
 def test_a_variable_or_user_that_does_not_exist_makes_no_folder_of_that_name(path):
-    with pytest.raises(HdgeError, match="names a user or a variable that does not exist; write out the folder"):
+    with pytest.raises(HdgeError, match="names a home or a variable that is not there; write the path out"):
         data_root(path)

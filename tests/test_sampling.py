@@ -50,7 +50,6 @@ def chains_on(model: torch.nn.Module, labels: torch.Tensor | None, count: int, p
 
 def test_chains_sample_a_gaussian_as_the_recursion_says():
     r"""z' = z - a (z - m) + sigma xi with a = eta / (4 s^2), since z has twice the images' scale.
-
     The mean decays by (1 - a)^n and the variance tends to sigma^2 / (1 - (1 - a)^2).
     """
     scale, mean, count = 2.0, 0.7, 600  # two equal logits add log 2 to the density and nothing to its gradient
