@@ -107,7 +107,11 @@ class Evidence:
 
     def distances(self, row: str) -> tuple[float, float]:
         """Return the mean Fréchet distance of a row's samples, and that of uniform noise."""
-        own = self.scores[self.scores["score"].str.startswith("Fréchet")].groupby("method")["value"].mean()
+        scores = self.scores if not self.scores.empty else pd.DataFrame(columns=["method", "score", "value"], dtype=str)
+        own = scores[scores["score"].str.startswith("Fréchet")].groupby("method")["value"].mean()
+        for name in (row, NOISE):
+            if name not in own:
+                raise MissingError(f"samples of {name} are not scored here")
         return float(own[row]), float(own[NOISE])
 
     def _robust(self, runs: Sequence[Run]) -> Influence:

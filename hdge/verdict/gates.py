@@ -1,7 +1,6 @@
 """The gates of docs/protocol.md: what must hold before a claim is judged. Each gives a reason, or nothing."""
 
 from hdge.evaluators.intervals import LEAST_SEEDS
-from hdge.study.errors import HdgeError
 from hdge.study.profiles import reference
 from hdge.verdict.claims import CHANCE, Claim
 from hdge.verdict.evidence import OF_SAMPLES, Evidence
@@ -55,17 +54,16 @@ def _too_short(evidence: Evidence, row: str) -> str:
 
 
 def of_measure(evidence: Evidence, claim: Claim, row: str) -> str:
-    """Ask whether a claim's measure says anything of a row: samples beat noise, and attacks leave something."""
-    try:
-        if claim.measure in OF_SAMPLES:
-            own, noise = evidence.distances(row)
-            return "" if own < noise else f"samples of {row} are no nearer to images than noise is"
-        if claim.measure == "robust" and evidence.mean("robust", row) == 0:
-            return f"attacks leave nothing of {row}"
-    except HdgeError as error:
-        return str(error)
-    except KeyError:
-        return f"samples of {row} are not scored here"
+    """Ask whether a claim's measure says anything of a row: samples beat noise, and attacks leave something.
+
+    Raises:
+        MissingError: the row is not measured, which holds the claim up whatever its other baselines are.
+    """
+    if claim.measure in OF_SAMPLES:
+        own, noise = evidence.distances(row)
+        return "" if own < noise else f"samples of {row} are no nearer to images than noise is"
+    if claim.measure == "robust" and evidence.mean("robust", row) == 0:
+        return f"attacks leave nothing of {row}"
     return ""
 
 
