@@ -61,12 +61,21 @@ def summary(committed: bool = False) -> list[str]:
         for verdict in ("reproduced", "contradicted"):
             lines += [f"- `{name}`, {text}" for text in clearest(table, verdict)]
         lines += [f"- `{name}`, {text}" for text in why_k_hardly_matters(name, committed)]
+    lines += [under_way(name) for name in PROFILES if name not in tables]
     lines += ["", f"![The paper's claims against their verdicts]({FOREST.relative_to(HOME).as_posix()})", ""]
     lines += header(["claims about", *(f"`{name}`: {', '.join(get_args(Outcome))}" for name in tables)])
     for group in groups():
         counts = (counted(table[table["group"] == group]) for table in tables.values())
         lines.append(line([group, *(", ".join(map(str, count.values())) for count in counts)]))
     return lines
+
+
+def under_way(name: str) -> str:
+    """A scale that is not judged yet, and how many of its runs are archived."""
+    profile = load_profile(name)
+    runs = profile.runs(variants=True)
+    archived = sum(profile.archived_record(*run) is not None for run in runs)
+    return f"- {profile.scale}: not judged yet; {archived} of {len(runs)} runs are trained."
 
 
 def why_k_hardly_matters(name: str, committed: bool) -> list[str]:
