@@ -60,7 +60,7 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.005, below_title), "borderaxespad": 0.0}
     figure.legend(handles=marks, ncols=len(marks), fontsize=7, **place)
     counted = pd.concat([table.reindex(tested)[["n", "seeds"]] for table in found.values()])
-    images, seeds = (_range(counted[column].dropna()) for column in ("n", "seeds"))
+    images, seeds = (_range(counted.loc[counted[column] > 0, column]) for column in ("n", "seeds"))
     describe(
         figure,
         "The paper's claims against their verdicts\n",  # its second line is the legend's
