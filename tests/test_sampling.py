@@ -145,7 +145,7 @@ def study(tmp_path_factory):
 
 def test_what_was_measured_is_used_without_weights_and_without_data(study, monkeypatch):
     root, runs, (sampled, reference, missing) = study
-    monkeypatch.setattr(sampling, "load_splits", None)
+    monkeypatch.setattr(sampling, "splits_of", None)
     monkeypatch.setattr(critics, "load_splits", None)
     again, same, nothing = critics.sample_runs(runs, TINY, root, critics.critic_of(runs))
     assert missing == nothing == []
@@ -237,8 +237,8 @@ def test_figures_are_drawn_captioned_and_alike_twice(study, methods, tmp_path, m
 
 
 def test_figures_say_so_where_there_is_nothing_to_draw():
-    assert "No run" in figures.chains_figure(generation.chains_table([])).get_supxlabel()
-    assert "No run" in figures.samples_figure(*generation.samples_table([], "study")).get_supxlabel()
+    assert figures.chains_figure(generation.chains_table([])).get_suptitle() == "Nothing to draw"
+    assert figures.samples_figure(*generation.samples_table([], "study")).get_suptitle() == "Nothing to draw"
     plt.close("all")
 
 
