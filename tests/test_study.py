@@ -131,7 +131,7 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
     of_hdge = ["hdge-seed0-1", "hdge_k_64-seed0", "hdge_masked-seed0"]
     of_queue = [*of_hdge, "jem-seed0"]  # JEM's file holds HDGE + JEM as well
     readers = [path.stem for path in HOME.glob("notebooks/0[2-9]*.ipynb")]
-    detecting = ["00_tour", "02_ood", "07_approximation", "08_paper_vs_code", "09_verdict"]
+    detecting = ["00_tour", *readers]  # the judge reads AUROC, and every notebook shows its verdicts
     of_weights = [*MEASURED, "02_ood", "05_generation", "06_robustness"]
     # Each edit is undone before the next; a plan is a dry run, so nothing is trained here.
     for name, old, new, jobs in (
@@ -194,7 +194,7 @@ def test_an_unknown_parameter_is_refused(tmp_path):
 def test_modules_behind_a_notebook_are_found_through_others():
     found = {path.stem for path in dependencies.imported_modules(HOME / "notebooks" / "03_calibration.ipynb")}
     assert {"calibration", "style", "runs", "config", "readings", "intervals", "rule"} <= found
-    assert not found & {"ood", "classification", "toy", "loop", "queue"}
+    assert not found & {"classification", "toy", "loop", "queue"}
 
 
 @pytest.mark.parametrize(("method", "own"), [("cross_entropy", "base"), ("glow", "flows"), ("supcon", "contrastive")])
