@@ -28,8 +28,6 @@ BLOCKS: dict[str, type] = {
     "hybrid": HybridSettings, "queue": QueueSettings, "sgld": SgldSettings, "views": ViewSettings,
     "flow": FlowSettings, "attack": AttackSettings,
 }  # fmt: skip
-IN_RUNS = ("train", "validation", "test")  # outputs of the in-distribution set, after which no other set is named
-NAMED = "a name without separators of a path"
 
 
 def place(given: str | Path) -> Path:
@@ -142,13 +140,6 @@ class TrainConfig:
         self._bound("decay", 0 < self.decay <= 1, "in (0, 1]")
         rising = list(self.milestones) == sorted({epoch for epoch in self.milestones if epoch > 0})
         self._bound("milestones", rising, "epochs from 1 in rising order")
-        require("dataset", repr(self.dataset), _is_file_name(self.dataset), NAMED)
-        for name in self.evaluation_sets:
-            if not _is_file_name(name) or name in IN_RUNS or self.evaluation_sets.count(name) > 1:
-                others = ", ".join(IN_RUNS)
-                raise HdgeError(
-                    f"evaluation_sets holds {name!r}; it must be {NAMED}, given once, and none of {others}."
-                )
         self._suit_the_method()
 
     def _suit_the_method(self) -> None:
@@ -206,11 +197,6 @@ def refuse_empty(values: Mapping[str, Any], block: str = "") -> None:
     for name, value in values.items():
         if value is None:
             raise HdgeError(f"{block}{name} is empty; give it a value, or leave it out.")
-
-
-def _is_file_name(name: Any) -> bool:
-    """Check whether a data set's name can name files: those of its images, and those of its outputs."""
-    return isinstance(name, str) and bool(name.strip()) and not name.startswith(".") and not re.search(r"[/\\\0]", name)
 
 
 def train_parser(**options: Any) -> ArgumentParser:
