@@ -13,7 +13,7 @@ from hdge.data.splits import load_splits
 from hdge.measure import network
 from hdge.study.config import TrainConfig
 from hdge.study.errors import HdgeError
-from hdge.study.runs import Run, RunFolder
+from hdge.study.runs import RunFolder
 from hdge.training.loop import train
 from hdge.training.trainer import Trainer
 
@@ -176,13 +176,15 @@ def put(root: Path, seed: int) -> Path:
 def test_a_run_whose_images_have_changed_is_refused_and_nothing_is_mixed(tmp_path, monkeypatch):
     own = TrainConfig(**{**vars(TINY), "dataset": "mine", "batch_size": 30})
     folder = train(own, RunFolder(tmp_path / "run"), put(tmp_path, 0), progress=False)
-    run = Run("cross_entropy", 0, folder, own)
-    assert network.splits_of(run, tmp_path).train.images.shape == (81, 1, 8, 8)
+    assert network.splits_of(folder, "mine", tmp_path).train.images.shape == (81, 1, 8, 8)
     train(own, folder, tmp_path, progress=False)  # the same images
     (tmp_path / "mine.npz").unlink()
     train(own, folder, tmp_path, progress=False)  # a finished run needs none
     put(tmp_path, 1)
-    for action in (lambda: train(own, folder, tmp_path, progress=False), lambda: network.splits_of(run, tmp_path)):
+    for action in (
+        lambda: train(own, folder, tmp_path, progress=False),
+        lambda: network.splits_of(folder, "mine", tmp_path),
+    ):
         with pytest.raises(HdgeError, match=f"{folder.path} was trained on other images .*; restore them, or delete"):
             action()
     assert folder.outputs("test").logits.shape == (30, 3)  # what is stored is read without images

@@ -270,7 +270,7 @@ def test_a_measurement_is_read_and_its_data_are_not_wanted(runs, tmp_path, monke
     model, images, labels = small_case()
     images = (images * 255).to(torch.uint8)
     test = SimpleNamespace(images=images, labels=labels)
-    monkeypatch.setattr(attacks, "splits_of", lambda run, root: SimpleNamespace(test=test))
+    monkeypatch.setattr(attacks, "splits_of", lambda folder, dataset, root: SimpleNamespace(test=test))
     monkeypatch.setattr(attacks, "load_network", lambda run, shape: model)
     first = attacks.attack_run(runs[0], SMALL, tmp_path)
     monkeypatch.setattr(attacks, "splits_of", None)

@@ -146,7 +146,7 @@ def study(tmp_path_factory):
 def test_what_was_measured_is_used_without_weights_and_without_data(study, monkeypatch):
     root, runs, (sampled, reference, missing) = study
     monkeypatch.setattr(sampling, "splits_of", None)
-    monkeypatch.setattr(critics, "load_splits", None)
+    monkeypatch.setattr(critics, "splits_of", None)
     again, same, nothing = critics.sample_runs(runs, TINY, root, critics.critic_of(runs))
     assert missing == nothing == []
     for one, other in zip(sampled, again, strict=True):

@@ -64,7 +64,7 @@ def attack_run(run: Run, protocol: AttackProtocol, data_root: Path) -> dict[str,
     """Read what a run's network withstands from the run's folder, or measure it by :func:`attack_network`."""
 
     def measure() -> dict[str, Tensor]:
-        test, device = splits_of(run, data_root).test, pick_device()
+        test, device = splits_of(run.folder, run.config.dataset, data_root).test, pick_device()
         model = load_network(run, tuple(test.images.shape[1:])).to(device)
         count = protocol.images or len(test)
         images, labels = to_unit(test.images[:count]).to(device), test.labels[:count].to(device)

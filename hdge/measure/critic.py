@@ -10,8 +10,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from hdge.data.augment import to_unit
-from hdge.data.splits import SPLIT_SEED, load_splits
-from hdge.measure.network import EVALUATION_BATCH, load_network, measure_each, pick_device
+from hdge.data.splits import SPLIT_SEED
+from hdge.measure.network import EVALUATION_BATCH, load_network, measure_each, pick_device, splits_of
 from hdge.measure.samples import sample_run
 from hdge.study.errors import HdgeError
 from hdge.study.measured import Sampled
@@ -115,8 +115,7 @@ def criticise_reference(critic: Critic, dataset: str, protocol: SamplingProtocol
     """
 
     def measure() -> dict[str, Tensor]:
-        splits = load_splits(dataset, data_root)
-        critic.folder.refuse_other_images(splits.sha256())
+        splits = splits_of(critic.folder, dataset, data_root)
         test = splits.test.images[: protocol.chains]
         generator = torch.Generator().manual_seed(SPLIT_SEED)
         noise = torch.randint(256, test.shape, generator=generator, dtype=torch.uint8)

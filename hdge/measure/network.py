@@ -14,7 +14,7 @@ from hdge.data.splits import SPLIT_SEED, Splits, load_splits
 from hdge.methods.base import frozen
 from hdge.methods.build import build_network
 from hdge.study.errors import HdgeError
-from hdge.study.runs import Run
+from hdge.study.runs import Run, RunFolder
 
 EVALUATION_BATCH = 500
 Measured = TypeVar("Measured")
@@ -47,10 +47,10 @@ def pick_device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def splits_of(run: Run, data_root: Path) -> Splits:
+def splits_of(folder: RunFolder, dataset: str, data_root: Path) -> Splits:
     """Load the images that a run was trained on, and refuse others under their name."""
-    splits = load_splits(run.config.dataset, data_root)
-    run.folder.refuse_other_images(splits.sha256())
+    splits = load_splits(dataset, data_root)
+    folder.refuse_other_images(splits.sha256())
     return splits
 
 

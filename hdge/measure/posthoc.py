@@ -24,7 +24,7 @@ def posthoc_scores(run: Run, data_root: Path) -> dict[str, Tensor]:
     """Read or compute both detectors' scores of every set, "<detector>/<set>" (N,), higher for in-distribution."""
 
     def measure() -> dict[str, Tensor]:
-        splits = splits_of(run, data_root)
+        splits = splits_of(run.folder, run.config.dataset, data_root)
         model: Any = load_network(run, tuple(splits.train.images.shape[1:])).to(pick_device())
         sets = {"test": splits.test}
         sets |= {name: load_evaluation_set(name, data_root, splits.test) for name in run.config.evaluation_sets}

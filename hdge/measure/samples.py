@@ -34,7 +34,7 @@ def sample_run(run: Run, protocol: SamplingProtocol, data_root: Path) -> dict[st
 
     def measure() -> dict[str, Tensor]:
         device = pick_device()
-        test = splits_of(run, data_root).test
+        test = splits_of(run.folder, run.config.dataset, data_root).test
         model = load_network(run, tuple(test.images.shape[1:])).to(device)
         classes = len(test.classes) if run.classifies else 1
         images, image_labels = first_of_each_class(test, protocol.per_class)

@@ -11,9 +11,10 @@ from torch import Tensor
 from hdge.core.readings import log_q_y_given_x, of_label, prediction
 from hdge.data.splits import interpolated_pairs
 from hdge.evaluators.crossed import Crossed, interval
+from hdge.evaluators.generation import REFERENCES
 from hdge.evaluators.influences import Influence, auroc_influence, average, mean_influence
 from hdge.evaluators.intervals import student_interval, student_p
-from hdge.evaluators.ood import scores_of
+from hdge.evaluators.ood import SCORES, scores_of
 from hdge.study.config import TrainConfig
 from hdge.study.errors import HdgeError
 from hdge.study.runs import Run
@@ -21,7 +22,8 @@ from hdge.study.study import Study, how_it_ended
 from hdge.verdict.claims import CHANCE, Measure
 
 OF_SAMPLES = ("log score", "log distance")
-SCORES_TABLE, NOISE = "05_generation_scores", "uniform noise"
+DETECTION = SCORES[:2]  # the measures that are an AUROC
+SCORES_TABLE, NOISE = "05_generation_scores", REFERENCES["noise"]
 
 
 class MissingError(HdgeError):
@@ -88,7 +90,7 @@ class Evidence:
             return Influence(np.log(operations), {})
         if measure == "robust":
             return self._robust(runs)
-        if measure in ("log q(x)", "max q(y|x)"):
+        if measure in DETECTION:
             return _detection(measure, runs, (within,) if within else runs[0].config.evaluation_sets)
         return mean_influence(np.stack([_of_images(measure, run) for run in runs]))
 

@@ -14,7 +14,7 @@ from hdge.study.protocol import versions
 from hdge.study.study import Study
 from hdge.verdict import gates
 from hdge.verdict.claims import CHANCE, Claim, claims
-from hdge.verdict.evidence import Evidence, MissingError, interval_of
+from hdge.verdict.evidence import DETECTION, Evidence, MissingError, interval_of
 from hdge.verdict.reported import paper_difference
 from hdge.verdict.rule import Verdict, judge_all, judge_rare, outcome, p_value, seeds_needed
 
@@ -122,7 +122,7 @@ def _refuse(*reasons: str) -> None:
 
 def compare(claim: Claim, evidence: Evidence, baseline: str, within: str = "") -> Compared:
     """Compare the claim's method with one baseline on the seeds that both have, and on one set if it is named."""
-    rows = [row for row in (claim.method, baseline, *claim.change) if row != CHANCE]
+    rows = _contrasted(claim, baseline)
     seeds = evidence.common(rows)
     if len(seeds) < LEAST_SEEDS:
         raise MissingError(f"{' and '.join(rows)} have {len(seeds)} seeds in common; the rule needs {LEAST_SEEDS}")
@@ -144,8 +144,7 @@ def _singles(claim: Claim, evidence: Evidence) -> list[dict[str, Any]]:
     """Compare the method with every baseline, on every set by itself where the measure has several; a description."""
     if claim.kind in ("all", "rare"):
         return []
-    detects = claim.measure in ("log q(x)", "max q(y|x)")
-    sets = evidence.config(claim.method).evaluation_sets if detects else [""]
+    sets = evidence.config(claim.method).evaluation_sets if claim.measure in DETECTION else [""]
     rows = []
     for baseline in claim.baselines:
         for within in sets:
@@ -178,9 +177,13 @@ def _rare(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _contrasted(claim: Claim, baseline: str) -> list[str]:
+    """List the rows whose runs a contrast with one baseline takes."""
+    return [row for row in (claim.method, baseline, *claim.change) if row != CHANCE]
+
+
 def _planned(claim: Claim, baseline: str, evidence: Evidence) -> int:
-    rows = [row for row in (claim.method, baseline, *claim.change) if row != CHANCE]
-    return len(set.intersection(*(set(evidence.planned(row)) for row in rows)))
+    return len(set.intersection(*(set(evidence.planned(row)) for row in _contrasted(claim, baseline))))
 
 
 def _status(claim: Claim, evidence: Evidence) -> str:
