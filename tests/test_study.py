@@ -194,7 +194,7 @@ def test_an_unknown_parameter_is_refused(tmp_path):
 def test_modules_behind_a_notebook_are_found_through_others():
     found = {path.stem for path in dependencies.imported_modules(HOME / "notebooks" / "03_calibration.ipynb")}
     assert {"calibration", "style", "runs", "config", "readings", "intervals", "rule"} <= found
-    assert not found & {"classification", "toy", "loop", "queue"}
+    assert not found & {"toy", "loop", "queue", "samples", "robustness"}
 
 
 @pytest.mark.parametrize(("method", "own"), [("cross_entropy", "base"), ("glow", "flows"), ("supcon", "contrastive")])

@@ -1,8 +1,8 @@
 """The archive: small copies of finished runs, from which the repository's notebooks can draw.
 
 ``python -m hdge.study.archive cifar10-small`` copies runs from ``papermill_runs/<profile>/runs`` to
-``papermill_runs/<profile>/archive``. The copies have no weights, and their logits are float16. If a profile asks for an
-archived run's settings, the DAG uses the archived run.
+``papermill_runs/<profile>/archive``. The copies have no weights, and their logits are condensed. If a profile asks for
+an archived run's settings, the DAG uses the archived run.
 """
 
 import sys
@@ -10,13 +10,15 @@ from pathlib import Path
 
 import safetensors.torch
 
+from hdge.study.condensed import KEPT, condensed
 from hdge.study.errors import HdgeError
-from hdge.study.files import as_archived, atomic_write
+from hdge.study.files import atomic_write
 from hdge.study.profiles import Profile, archived_folder
 from hdge.study.runs import Run, RunFolder
 from hdge.study.study import Study
 
-WITH_TRAINING_IMAGES = ("hdge",)  # notebook 07 draws queues from the logits of these rows' training images
+# Notebook 07 draws queues from these rows' logits of training images; those of many classes would fill the archive.
+WITH_TRAINING_IMAGES = ("hdge",)
 FIRST = 3  # seeds of such a row that keep them
 
 
@@ -30,18 +32,17 @@ def archive(run: Run, profile: Profile) -> RunFolder:
         "history.csv": run.folder.content("history.csv"),
     }
     names = sorted(name for name in record["files"] if name.startswith("outputs/"))
-    if run.row in WITH_TRAINING_IMAGES and run.seed in seeds:
+    pooled = run.row in WITH_TRAINING_IMAGES and run.seed in seeds and record.get("outcome", "finished") == "finished"
+    if pooled and run.folder.outputs("train").logits.shape[1] <= KEPT:
         files["trajectory.safetensors"] = run.folder.content("trajectory.safetensors")
     else:
-        names.remove("outputs/train.safetensors")
+        names = [name for name in names if name != "outputs/train.safetensors"]
     if record.get("outcome", "finished") != "finished":
         names = []
     for name in names:
-        outputs = run.folder.outputs(name.removeprefix("outputs/").removesuffix(".safetensors"))
-        tensors = {"logits": as_archived(outputs.logits).contiguous(), "labels": outputs.labels.short().contiguous()}
-        if outputs.gradient_norms is not None:
-            tensors["gradient_norms"] = as_archived(outputs.gradient_norms)
-        files[name] = safetensors.torch.save(tensors)
+        tensors = safetensors.torch.load(run.folder.content(name))
+        small = condensed(name.removeprefix("outputs/").removesuffix(".safetensors"), tensors)
+        files[name] = safetensors.torch.save({**small, "labels": small["labels"].short()})
     for name, content in files.items():
         atomic_write(archived.path / name, content)
     measured = sorted((run.folder.path / "measured").glob("*.safetensors"))
@@ -49,7 +50,7 @@ def archive(run: Run, profile: Profile) -> RunFolder:
     for path in measured:
         content = shown_samples(path) if scored and path.name == "samples.safetensors" else path.read_bytes()
         atomic_write(archived.path / "measured" / path.name, content)
-    how = "logits in float16, without weights"
+    how = "condensed logits in float16, without weights"
     archived.finish({**record, "archived": how, "weights": run.folder.weights_digest()})
     return archived
 

@@ -66,16 +66,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         return None
 
 
-def as_archived(tensor: Tensor) -> Tensor:
-    """Round as the archive does, so that a table is the same whether its runs are archived or trained here.
-
-    Several logits an image, and norms, are kept in float16. A single logit is a log-density, which may be in the
-    thousands, where float16 has gaps of 2.
-    """
-    single = tensor.ndim == 2 and tensor.shape[1] == 1
-    return tensor if single or not tensor.is_floating_point() else tensor.half()
-
-
 def is_measured_as(
     asked: Mapping[str, Any], tensors: Mapping[str, Tensor], metadata: Mapping[str, str], archived: bool
 ) -> bool:

@@ -36,11 +36,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hdge.study.checks import finite
+from hdge.study.condensed import condensed, expand
 from hdge.study.config import HOME, TrainConfig, place
 from hdge.study.dependencies import code_digest, imported_modules
 from hdge.study.errors import HdgeError
 from hdge.study.files import (
-    as_archived,
     atomic_write,
     file_digest,
     is_measured_as,
@@ -130,15 +130,17 @@ class RunFolder:
         atomic_write(self.path / "outputs" / f"{name}.safetensors", safetensors.torch.save(tensors))
 
     def outputs(self, name: str) -> Outputs:
-        """Read the outputs on an evaluation set, which must be finite."""
+        """Read the outputs on an evaluation set, which must be finite, as the archive would keep them."""
         file = f"outputs/{name}.safetensors"
         if not (self.path / file).exists():
             raise HdgeError(f"{self.path} holds no outputs for {name!r}; add it to evaluation_sets and train again.")
-        tensors = {part: as_archived(tensor) for part, tensor in safetensors.torch.load(self.content(file)).items()}
-        for part in {"logits", "gradient_norms"} & {name for name, tensor in tensors.items() if len(tensor)}:
-            finite(f"{self.path / file}: {part}", tensors[part])
-        norms = tensors.get("gradient_norms")
-        return Outputs(tensors["logits"].float(), tensors["labels"].long(), None if norms is None else norms.float())
+        tensors = safetensors.torch.load(self.content(file))
+        stored = tensors if "rest" in tensors else condensed(name, tensors)
+        for found in (tensors, stored):
+            for part in {"logits", "rest", "gradient_norms"} & {part for part, tensor in found.items() if len(tensor)}:
+                finite(f"{self.path / file}: {part}", found[part])
+        norms = stored.get("gradient_norms")
+        return Outputs(expand(stored), stored["labels"].long(), None if norms is None else norms.float())
 
     def weights_digest(self) -> str:
         """Return the fingerprint of the trained weights, which the record of an archived run keeps."""

@@ -1,0 +1,91 @@
+"""What the archive leaves out of logits changes no score, no prediction and no label's probability."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hdge.core.readings import confidence, log_q_x, log_q_y_given_x, of_label, prediction
+from hdge.evaluators.calibration import brier_score
+from hdge.study.condensed import KEPT, condense, condensed, expand
+
+# float16 keeps 11 bits: a logit of at most 16 is off by at most 2^-8, half the gap of 2^-7 above 8.
+ROUNDED = 2**-8
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31 - 1), st.integers(3, 120), st.integers(1, 12), st.floats(0.1, 3.0))
+def test_readings_survive_up_to_half_precision(seed, classes, kept, scale):
+    generator = torch.Generator().manual_seed(seed)
+    logits = (scale * torch.randn(20, classes, generator=generator)).clamp(-15, 15)
+    labels = torch.randint(classes, (20,), generator=generator)
+    own = expand(condense(logits, labels, kept))
+    assert own.shape == logits.shape
+    # All logits move by at most ROUNDED, so their log-sum does as well, and a difference of two by twice as much.
+    torch.testing.assert_close(log_q_x(own), log_q_x(logits), rtol=0, atol=ROUNDED + 1e-5)
+    for reading in (lambda f: of_label(log_q_y_given_x(f), labels), lambda f: confidence(f).log()):
+        if kept > 1 or classes <= kept + 1:
+            torch.testing.assert_close(reading(own), reading(logits), rtol=0, atol=2 * ROUNDED + 1e-5)
+    top_two = logits.topk(2, dim=1).values
+    clear = top_two[:, 0] - top_two[:, 1] > 2 * ROUNDED
+    if kept > 1:
+        assert torch.equal(prediction(own)[clear], prediction(logits)[clear])
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31 - 1), st.integers(2, 120))
+def test_scores_of_unlabelled_images_need_one_logit(seed, classes):
+    logits = torch.randn(20, classes, generator=torch.Generator().manual_seed(seed)) * 3
+    stored = condensed("svhn", {"logits": logits.clamp(-15, 15), "labels": torch.zeros(20)})
+    assert stored["logits"].shape[1] == (classes if classes == 2 else 1)
+    own = expand(stored)
+    torch.testing.assert_close(log_q_x(own), log_q_x(logits.clamp(-15, 15)), rtol=0, atol=ROUNDED + 1e-5)
+    torch.testing.assert_close(confidence(own).log(), confidence(logits.clamp(-15, 15)).log(), rtol=0, atol=2 * ROUNDED)
+
+
+def test_the_rest_by_hand():
+    """Probabilities 1/2, 1/4, 1/8, 1/8 with two kept: the rest, 1/4 together, is 1/8 each."""
+    logits = torch.tensor([[0.5, 0.125, 0.25, 0.125]]).log()
+    stored = condense(logits, torch.tensor([2]), 2)
+    assert stored["classes"].tolist() == [[0, 2]]
+    torch.testing.assert_close(stored["rest"].float(), torch.tensor([0.125]).log(), rtol=2**-11, atol=0)
+    torch.testing.assert_close(expand(stored).exp(), logits.exp(), rtol=2**-9, atol=0)
+
+
+def test_a_wrong_label_is_kept_even_if_it_is_the_least_likely():
+    logits = torch.arange(30.0)[None]
+    own = expand(condense(logits, torch.tensor([0]), 4))
+    assert own[0, 0] == 0
+    assert own[0, 27:].tolist() == [27, 28, 29]
+
+
+def test_condensing_twice_is_condensing_once():
+    logits = torch.randn(50, 40, generator=torch.Generator().manual_seed(1)).half().float()
+    labels = torch.arange(50) % 40
+    once = condense(logits, labels)
+    twice = condense(expand(once), labels)
+    assert all(torch.equal(once[name], twice[name]) for name in ("logits", "classes"))
+    torch.testing.assert_close(once["rest"].float(), twice["rest"].float(), rtol=2**-10, atol=0)
+
+
+def test_the_brier_score_is_at_most_too_low_by_what_the_rest_could_add():
+    """Among C − k equal probabilities squares are least; the largest that was left out bounds what is missing."""
+    logits = 2 * torch.randn(500, 100, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(100, (500,), generator=torch.Generator().manual_seed(1))
+    own = expand(condense(logits, labels))
+    q = torch.softmax(logits.double(), dim=1).sort(dim=1, descending=True).values
+    bound = float((q[:, KEPT - 1 :].sum(dim=1) * q[:, KEPT - 1]).mean())
+    assert -1e-2 * bound - 1e-4 <= brier_score(logits, labels) - brier_score(own, labels) <= bound + 1e-4
+
+
+@pytest.mark.parametrize(("name", "kept"), [("train", 100), ("test", KEPT), ("validation", KEPT), ("svhn", 1)])
+def test_how_much_of_a_set_is_kept(name, kept):
+    logits = torch.randn(7, 100)
+    stored = condensed(name, {"logits": logits, "labels": torch.arange(7), "gradient_norms": torch.ones(7)})
+    assert stored["logits"].shape == (7, kept)
+    assert stored["logits"].dtype == stored["gradient_norms"].dtype == torch.float16
+
+
+def test_a_log_density_is_not_rounded():
+    logits = torch.tensor([[4097.5], [-3.0]])
+    assert torch.equal(expand(condensed("test", {"logits": logits, "labels": torch.zeros(2)})), logits)
