@@ -1,5 +1,9 @@
+import os
+
 import jaxtyping
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a process a core; it must be set before torch is imported
 
 
 @pytest.fixture

@@ -144,8 +144,7 @@ class RunFolder:
 
     def weights_digest(self) -> str:
         """Return the fingerprint of the trained weights, which the record of an archived run keeps."""
-        record = self.record()
-        return record.get("weights") or record["files"].get("weights.safetensors", "")
+        return self.record().get("weights") or self.record()["files"].get("weights.safetensors", "")
 
     def measured_path(self, name: str) -> Path:
         return self.path / "measured" / f"{name}.safetensors"
@@ -212,10 +211,9 @@ class RunFolder:
     def finish(self, record: dict[str, Any]) -> None:
         """Write the record, with digests of all files but measurements that may change, then delete the state."""
         later = () if "archived" in record else tuple((self.path / "measured").glob("*"))
-        files = sorted(p for p in self.path.rglob("*") if p.suffix in (".csv", ".safetensors", ".json"))
-        digests = {
-            str(p.relative_to(self.path)): file_digest(p) for p in files if p.name != "record.json" and p not in later
-        }
+        kinds = (".csv", ".safetensors", ".json")
+        files = sorted(p for p in self.path.rglob("*") if p.suffix in kinds and p.name != "record.json")
+        digests = {str(p.relative_to(self.path)): file_digest(p) for p in files if p not in later}
         whole = {name: value for name, value in record.items() if name != "sha256"} | {"files": digests}
         whole["sha256"] = _record_digest(whole)
         atomic_write(self.path / "record.json", json.dumps(whole, indent=1).encode())
@@ -252,8 +250,8 @@ class RunFolder:
             recorded, own = read_json(path, self._remedy()), json.loads(config.to_json())
             if not config.is_recorded_as(recorded):
                 other = sorted(name for name in {*recorded, *own} if recorded.get(name) != own.get(name))
-                remedy = "choose another output, or delete it"
-                raise HdgeError(f"{self.path} holds a run of other settings ({', '.join(other)}); {remedy}.")
+                what = f"holds a run of other settings ({', '.join(other)})"
+                raise HdgeError(f"{self.path} {what}; choose another output, or delete it.")
 
     def stamp(self, name: str, files: Iterable[Path]) -> None:
         """Tell the DAG that a step is done; a changed digest makes anew what depends on the step."""

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,7 @@ class Evidence:
     study: Study
     ended: dict[str, dict[int, Run]]
     scores: pd.DataFrame
+    _measured: dict[tuple[Any, ...], Influence] = field(default_factory=dict)  # what several claims ask for
 
     @classmethod
     def of(cls, study: Study) -> "Evidence":
@@ -82,6 +84,12 @@ class Evidence:
         Raises:
             MissingError: something of a run is not stored.
         """
+        asked = (measure, row, *seeds, within)
+        if asked not in self._measured:
+            self._measured[asked] = self._measure(measure, row, seeds, within)
+        return self._measured[asked]
+
+    def _measure(self, measure: Measure, row: str, seeds: Sequence[int], within: str) -> Influence:
         runs = [self.ended[row][seed] for seed in seeds]
         if measure in OF_SAMPLES:
             return Influence(self._of_samples(measure, row, seeds), {})

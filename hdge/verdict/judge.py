@@ -187,10 +187,10 @@ def _planned(claim: Claim, baseline: str, evidence: Evidence) -> int:
 
 
 def _status(claim: Claim, evidence: Evidence) -> str:
-    """Name the version of the protocol that the oldest run of a claim began under; "exploratory" before the first."""
-    known = {one["sha256"]: int(one["version"]) for one in versions()}
+    """Say whether all runs of a claim began under a version of the protocol."""
+    known = {one["sha256"] for one in versions()}
     runs = [run for row in claim.rows for run in evidence.ended.get(row, {}).values()]
-    begun = [known.get(run.folder.record().get("protocol", "")) for run in runs]
-    if not begun or None in begun:
-        return "exploratory" if begun else ""
-    return f"version {min(version for version in begun if version)}"
+    if not runs:
+        return ""
+    begun = all(run.folder.record().get("protocol") in known for run in runs)
+    return "confirmatory" if begun else "exploratory"
