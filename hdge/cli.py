@@ -102,6 +102,17 @@ def _parser() -> ArgumentParser:
     status.add_argument("--root", default="", help=ROOT_HELP)
     commands.add_subcommand("status", status, help="say what is done, under way, missing, and how long the rest takes")
 
+    score = ArgumentParser(exit_on_error=False)
+    score.add_argument("files", nargs="+", help="logits and labels as .npz or .csv, or a folder of them; see docs")
+    score.add_argument("--output", default="scored", help="folder for tables, pictures and report.html")
+    score.add_argument("--delta", type=float, default=None, help="smallest difference of interest, in a measure's unit")
+    commands.add_subcommand("score", score, help="score and compare your own networks from their stored logits")
+
+    report = ArgumentParser(exit_on_error=False)
+    report.add_argument("profile", nargs="?", default="digits", help="a file of profiles/, without its suffix")
+    report.add_argument("--root", default="", help=ROOT_HELP)
+    commands.add_subcommand("report", report, help="write the study's answers and pictures on one page to send")
+
     notebook = ArgumentParser(exit_on_error=False)
     notebook.add_argument("source", help="the notebook")
     notebook.add_argument("output", help="its executed copy")
@@ -137,8 +148,10 @@ def _reproduce(arguments: Namespace) -> int:
     with _lock(root, arguments.profile) as lock:
         # Snakemake's own lock would outlive a killed process; it inherits this one, which ends with it.
         done = subprocess.run([*command, "--nolock"], env=environment, pass_fds=[lock.fileno()]).returncode
-    if done == 0 and (profile.proof or arguments.fresh):
-        _verify(arguments)
+    if done == 0:
+        if profile.proof or arguments.fresh:
+            _verify(arguments)
+        _report(arguments)
     return done
 
 
@@ -205,6 +218,22 @@ def _measure(arguments: Namespace) -> int:
     return 0
 
 
+def _score(arguments: Namespace) -> int:
+    from hdge.verdict.score import score
+
+    page, said = score([place(file) for file in arguments.files], place(arguments.output), arguments.delta)
+    print(*said, page, sep="\n")
+    return 0
+
+
+def _report(arguments: Namespace) -> int:
+    from hdge.study.study import Study
+    from hdge.verdict.report import write_report
+
+    print(*write_report(Study(arguments.profile, arguments.root)), sep="\n")
+    return 0
+
+
 def _notebook(arguments: Namespace) -> int:
     from hdge.study.notebooks import execute, parameters_of
 
@@ -214,7 +243,7 @@ def _notebook(arguments: Namespace) -> int:
 
 COMMANDS = {
     "reproduce": _reproduce, "train": _train, "measure": _measure, "notebook": _notebook, "verify": _verify,
-    "status": _status,
+    "status": _status, "score": _score, "report": _report,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from hdge.data import archives
+from hdge.data import arrays as reader
 from hdge.data.splits import load_evaluation_set, load_splits
 from hdge.study.errors import HdgeError
 
@@ -183,9 +184,9 @@ def test_headers_that_lie_are_refused_before_memory_is_taken(header, message, tm
 def test_archives_that_announce_too_much_are_refused(tmp_path, monkeypatch):
     archive(tmp_path / "mine.npz")
     size = sum(array.nbytes for array in arrays().values())
-    monkeypatch.setattr(archives, "LARGEST_ARCHIVE", size)
+    monkeypatch.setattr(reader, "LARGEST_ARCHIVE", size)
     load_splits("mine", tmp_path)
-    monkeypatch.setattr(archives, "LARGEST_ARCHIVE", size - 1)
+    monkeypatch.setattr(reader, "LARGEST_ARCHIVE", size - 1)
     with pytest.raises(HdgeError, match=f"mine.npz announces {size:,} bytes of arrays; keep them to {size - 1:,}"):
         load_splits("mine", tmp_path)
 

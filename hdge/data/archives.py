@@ -4,21 +4,18 @@ Nothing is ever unpickled. Other keys are left alone, MedMNIST's val_images and 
 validation images are taken from the training images.
 """
 
-import math
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 from torch import Tensor
 
+from hdge.data.arrays import read_arrays
 from hdge.data.files import refusing
 from hdge.data.images import ImageSet
 from hdge.study.errors import HdgeError
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
-LARGEST_ARCHIVE = 2**33  # bytes of arrays: twice ImageNet at 32x32 pixels
 LARGEST_LABEL = 65535
 
 
@@ -32,7 +29,7 @@ def read_archive(name: str, path: Path) -> tuple[ImageSet | None, ImageSet]:
         HdgeError: a damaged archive, missing or misspelt keys, pickled objects, more than 8 GiB of arrays, or arrays of
             another type or shape.
     """
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path, lambda keys: _wanted(keys, path))
     parts = [part for part in ("train", "test") if f"{part}_images" in arrays]
     labels = {part: _check_labels(arrays[f"{part}_labels"], path, part) for part in parts}
     images = {part: _check_images(arrays[f"{part}_images"], len(labels[part]), path, part) for part in parts}
@@ -44,39 +41,10 @@ def read_archive(name: str, path: Path) -> tuple[ImageSet | None, ImageSet]:
     return sets.get("train"), sets["test"]
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of known keys, after a look at what all headers announce."""
-    with (
-        refusing(f"{path} cannot be read as an .npz archive of plain arrays", "make or download it again"),
-        zipfile.ZipFile(path) as archive,
-    ):
-        members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
-        _check_keys(list(members), path)
-        wanted = {key: member for key, member in members.items() if key in (*KEYS, "classes")}
-        announced = sum(_announced_bytes(archive, member) for member in wanted.values())
-        if announced > LARGEST_ARCHIVE:
-            raise HdgeError(f"{path} announces {announced:,} bytes of arrays; keep them to {LARGEST_ARCHIVE:,}.")
-        arrays = {}
-        for key, member in wanted.items():
-            with archive.open(member) as file:
-                arrays[key] = npy.read_array(file, allow_pickle=False)
-        return arrays
-
-
-def _announced_bytes(archive: zipfile.ZipFile, member: str) -> int:
-    """Size of an array by its header, which must agree with the archive's own table of contents."""
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    with archive.open(member) as file:
-        version = npy.read_magic(file)
-        if version not in readers:
-            raise ValueError(f"{member} has the header of a structured array")
-        shape, _, dtype = readers[version](file)
-        if dtype.hasobject:
-            raise ValueError(f"{member} holds pickled objects, which are never loaded")
-        size = math.prod(shape) * dtype.itemsize
-        if dtype.itemsize == 0 or size != archive.getinfo(member).file_size - file.tell():
-            raise ValueError(f"{member} does not have the {size:,} bytes that its header announces")
-        return size
+def _wanted(keys: list[str], path: Path) -> list[str]:
+    """Known keys of an archive that has the keys it must have."""
+    _check_keys(keys, path)
+    return [key for key in keys if key in (*KEYS, "classes")]
 
 
 def _check_keys(keys: list[str], path: Path) -> None:

@@ -37,7 +37,7 @@ class Crossed:
         se, df: standard error and degrees of freedom of low, high and p.
         seeds: how many there are.
         se_seed, se_image: standard errors over seeds alone and over images alone; each holds the interaction.
-        image_low, image_high: the interval over images alone, for these seeds and no others.
+        image_low, image_high, image_p: interval and p-value over images alone, for these seeds and no others.
     """
 
     difference: float
@@ -51,6 +51,7 @@ class Crossed:
     se_image: float
     image_low: float
     image_high: float
+    image_p: float
 
     def p_above(self, null: float = 0.0) -> float:
         r"""One-sided p-value of "the difference is at most ``null``", small if the difference lies above it.
@@ -118,7 +119,7 @@ def interval(measure: Influence, level: float = LEVEL) -> Crossed:
         df_image = min(fewest - 1.0, float(2 * shares.sum() ** 2 / np.square(shares).sum()))
     least = FLOOR * images + farthest
     se_image = math.sqrt(max(images, least))
-    image_low, image_high, _ = _student(mean, se_image, df_image, level)
+    image_low, image_high, image_p = _student(mean, se_image, df_image, level)
     se = df = se_seed = math.nan
     if seeds > 1:
         seed, each = float(measure.estimates.var(ddof=1)) / seeds, float(measure.image_variance().mean())
@@ -126,7 +127,7 @@ def interval(measure: Influence, level: float = LEVEL) -> Crossed:
         share = min(1.0, seed / total)
         se, se_seed, df = math.sqrt(total), math.sqrt(seed), 1 / (share / (seeds - 1) + (1 - share) / df_image)
     low, high, p = _student(mean, se, df, level)
-    return Crossed(mean, low, high, p, se, df, seeds, se_seed, se_image, image_low, image_high)
+    return Crossed(mean, low, high, p, se, df, seeds, se_seed, se_image, image_low, image_high, image_p)
 
 
 def _student(mean: float, se: float, df: float, level: float) -> tuple[float, float, float]:

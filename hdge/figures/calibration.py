@@ -23,7 +23,7 @@ from hdge.figures.style import (
     subplots,
     unless_empty,
 )
-from hdge.study.roster import METHODS, label
+from hdge.study.roster import colour_of, label
 
 LEAST_IMAGES = 10  # of a bin that is drawn: the accuracy of fewer is known to no better than 0.3
 
@@ -43,8 +43,8 @@ def reliability(bins: pd.DataFrame, ax: Axes) -> Axes:
 def bin_bars(bins: pd.DataFrame, value: str, ax: Axes, alpha: pd.Series | float = 0.8) -> pd.Series:
     """A bar a bin of confidence; returns the bins' centres."""
     centre, width = (bins["lower"] + bins["upper"]) / 2, 0.92 * (bins["upper"] - bins["lower"])
-    colour = METHODS[bins["method"].iloc[0]].colour if len(bins) else GREY
-    colours = [to_rgba(colour, float(depth)) for depth in np.broadcast_to(alpha, len(bins))]
+    own = colour_of(bins["method"].iloc[0]) if len(bins) else GREY
+    colours = [to_rgba(own, float(depth)) for depth in np.broadcast_to(alpha, len(bins))]
     ax.bar(centre, bins[value], width, color=colours, linewidth=0)
     ax.set_xlim(0, 1)
     return centre

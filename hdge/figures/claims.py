@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hdge.figures.style import DOTTED, GREY, describe, empty_figure, subplots
+from hdge.figures.style import DOTTED, GREY, counts_range, describe, empty_figure, subplots
 
 COLOURS = {
     "reproduced": "#009E73", "contradicted": "#D55E00", "no difference": "#0072B2", "undecided": "#8A8A8A",
@@ -60,7 +60,7 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.005, below_title), "borderaxespad": 0.0}
     figure.legend(handles=marks, ncols=len(marks), fontsize=7, **place)
     counted = pd.concat([table.reindex(tested)[["n", "seeds"]] for table in found.values()])
-    images, seeds = (_range(counted.loc[counted[column] > 0, column]) for column in ("n", "seeds"))
+    images, seeds = (counts_range(counted.loc[counted[column] > 0, column]) for column in ("n", "seeds"))
     describe(
         figure,
         "The paper's claims against their verdicts\n",  # its second line is the legend's
@@ -71,12 +71,6 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
         "difference, or not testable at any scale, stand in the table.",
     )
     return figure
-
-
-def _range(counts: pd.Series) -> str:
-    """The least and the largest of some counts, or their one value."""
-    ends = dict.fromkeys(f"{count:,.0f}" for count in (counts.min(), counts.max()))
-    return " to ".join(ends)
 
 
 def _column(ax: Axes, table: pd.DataFrame, numbers: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ from hdge.figures.style import (
     subplots,
     unless_empty,
 )
-from hdge.study.roster import METHODS, label
+from hdge.study.roster import colour_of, label
 
 
 def _least(table: pd.DataFrame, means: pd.Series, fence: float) -> float:
@@ -69,7 +69,7 @@ PANELS = {
 def learning_curve(history: pd.DataFrame, column: str, ax: Axes) -> Axes:
     """One column of the history against the epoch, a thin line a run."""
     for (method, _), run in history.groupby(["method", "seed"], sort=False):
-        colour = METHODS[str(method)].colour
+        colour = colour_of(str(method))
         ax.plot(run["epoch"], run[column], ".-", color=colour, linewidth=1, markersize=2, alpha=0.8)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -86,7 +86,7 @@ def learning_figure(history: pd.DataFrame) -> Figure:
     if len(axes) > 1:
         axes[1].sharey(axes[0])
     methods = history["method"].unique()
-    handles = [handle(METHODS[method].colour, label(method)) for method in methods]
+    handles = [handle(colour_of(method), label(method)) for method in methods]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(methods))
     describe(
         figure,

@@ -23,7 +23,7 @@ from hdge.figures.style import (
     subplots,
     unless_empty,
 )
-from hdge.study.roster import METHODS, label
+from hdge.study.roster import colour_of, label
 
 
 def counts_phrase(n_in: int, outside: pd.DataFrame, column: str) -> str:
@@ -103,7 +103,7 @@ def posthoc_figure(table: pd.DataFrame) -> Figure:
     for ax, ood_set in zip(axes, sets, strict=True):
         for y, (method, score) in enumerate(rows):
             own = table[(table["method"] == method) & (table["score"] == score) & (table["ood_set"] == ood_set)]
-            run_marks(own, "auroc", y, METHODS[method].colour, ax)
+            run_marks(own, "auroc", y, colour_of(method), ax)
         row_axis(ax, [f"{label(method)}: {score}" for method, score in rows])
         ax.grid(axis="y", linewidth=0.3)
         auroc_axis(ax, table["auroc"])

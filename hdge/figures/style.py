@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hdge.evaluators.intervals import LEAST_SEEDS, student_interval
-from hdge.study.roster import METHODS, label
+from hdge.study.roster import colour_of, label
 from hdge.study.study import CAPTION_LOOK, CAPTION_WIDTH
 
 IN_COLOUR, OUT_COLOUR = "#009E73", "#D55E00"  # the paper's green and red, in their distinguishable shades
@@ -172,7 +172,7 @@ def run_dots(
     table = table if band else table[["method", value]]
     for row, method in enumerate(methods):
         own = table[table["method"] == method]
-        run_marks(own, value, row, METHODS[method].colour, ax, 100.0 if percent else 1.0, interval)
+        run_marks(own, value, row, colour_of(method), ax, 100.0 if percent else 1.0, interval)
     row_axis(ax, [label(method) for method in methods]).set_xlabel(name)
     ax.grid(axis="y", linewidth=0.3)
     return ax
@@ -203,3 +203,9 @@ def log_if_wide(ax: Axes, axis: Literal["x", "y"], values: pd.Series, ratio: flo
 def handle(colour: str, name: str, **look: Any) -> Line2D:
     """An entry of a legend."""
     return Line2D([], [], color=colour, label=name, **{"marker": "o", "markersize": 4, **look})
+
+
+def counts_range(counts: pd.Series) -> str:
+    """The least and the largest of some counts, or their one value."""
+    ends = dict.fromkeys(f"{count:,.0f}" for count in (counts.min(), counts.max()))
+    return " to ".join(ends)

@@ -1,5 +1,6 @@
 """The methods of the study in one table: names, look, settings, and what is measured of each."""
 
+import zlib
 from typing import Literal, NamedTuple
 
 Seeds = Literal["none", "first", "all"]  # of a row, those that are measured
@@ -80,10 +81,19 @@ METHODS = {
     "adversarial_linf": Entry("adversarial: L∞", "#000000", "adversarial", ("attack",)),
 }  # fmt: skip
 
+OTHERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe and Ito's palette
+
 
 def label(method: str) -> str:
     """Return a method's label; another row of a table, such as a reference, keeps its name."""
     return METHODS[method].label if method in METHODS else method
+
+
+def colour_of(method: str) -> str:
+    """Return a method's colour; another name always has the same of the palette's, whatever stands beside it."""
+    if method in METHODS:
+        return METHODS[method].colour
+    return OTHERS[zlib.crc32(method.encode()) % len(OTHERS)]
 
 
 def has_chains(method: str) -> bool:

@@ -23,6 +23,7 @@ from hdge.study.study import Study, how_it_ended
 from hdge.verdict.claims import CHANCE, Measure
 
 OF_SAMPLES = ("log score", "log distance")
+PAIRED = ("interp",)
 DETECTION = SCORES[:2]  # the measures that are an AUROC
 SCORES_TABLE, NOISE = "05_generation_scores", REFERENCES["noise"]
 
@@ -99,8 +100,9 @@ class Evidence:
         if measure == "robust":
             return self._robust(runs)
         if measure in DETECTION:
-            return _detection(measure, runs, (within,) if within else runs[0].config.evaluation_sets)
-        return mean_influence(np.stack([_of_images(measure, run) for run in runs]))
+            sets = (within,) if within else runs[0].config.evaluation_sets
+            return detection(measure, runs, sets, paired=PAIRED)
+        return mean_influence(np.stack([of_images(measure, run) for run in runs]))
 
     def mean(self, measure: Measure, row: str) -> float:
         """Average a measure over all finished runs of a row."""
@@ -140,7 +142,8 @@ class Evidence:
         return average(norms)
 
 
-def _detection(measure: Measure, runs: Sequence[Run], sets: Sequence[str]) -> Influence:
+def detection(measure: Measure, runs: Sequence[Run], sets: Sequence[str], paired: Sequence[str] = ()) -> Influence:
+    """Measure runs of a row by the mean AUROC of a score over sets; images of paired sets are means of test images."""
     if not sets:
         raise MissingError(f"{runs[0].row} has no out-of-distribution set")
     for run in runs:
@@ -150,7 +153,7 @@ def _detection(measure: Measure, runs: Sequence[Run], sets: Sequence[str]) -> In
     inside = np.stack([_score(measure, run, "test") for run in runs])
     outside = {name: np.stack([_score(measure, run, name) for run in runs]) for name in sets}
     pairs = interpolated_pairs(inside.shape[1]).numpy()
-    return auroc_influence(inside, outside, {name: pairs for name in sets if name == "interp"})
+    return auroc_influence(inside, outside, {name: pairs for name in sets if name in paired})
 
 
 def _score(measure: Measure, run: Run, name: str) -> np.ndarray:
@@ -160,7 +163,7 @@ def _score(measure: Measure, run: Run, name: str) -> np.ndarray:
     return scores[measure].astype(float)
 
 
-def _of_images(measure: Measure, run: Run) -> np.ndarray:
+def of_images(measure: Measure, run: Run) -> np.ndarray:
     """Whether each test image is right, or its −log q(y|x)."""
     if not run.classifies:
         raise MissingError(f"{run.row} does not classify")
@@ -180,6 +183,17 @@ def interval_of(difference: Influence) -> Crossed:
     low, high = student_interval(values.tolist())
     se = spread / math.sqrt(len(values))
     found = Crossed(
-        mean, low, high, student_p(values.tolist()), se, len(values) - 1.0, len(values), se, 0.0, nothing, nothing
+        mean,
+        low,
+        high,
+        student_p(values.tolist()),
+        se,
+        len(values) - 1.0,
+        len(values),
+        se,
+        0.0,
+        nothing,
+        nothing,
+        nothing,
     )
     return found if np.ptp(values) else replace(found, low=mean, high=mean)

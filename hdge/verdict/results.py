@@ -56,7 +56,7 @@ def counted(claims: pd.DataFrame) -> dict[str, int]:
 def summary(committed: bool = False) -> list[str]:
     """README's answer: a line or two a scale, the forest of claims, and a group of claims a row."""
     tables = {name: table for name in PROFILES if (table := judged(name, committed)) is not None}
-    lines = [f"- {load_profile(name).scale}: {_counts(table)}." for name, table in tables.items()]
+    lines = [f"- {load_profile(name).scale}: {counts_phrase(table)}." for name, table in tables.items()]
     for name, table in tables.items():
         for verdict in ("reproduced", "contradicted"):
             lines += [f"- `{name}`, {text}" for text in clearest(table, verdict)]
@@ -90,7 +90,7 @@ def why_k_hardly_matters(name: str, committed: bool) -> list[str]:
     ]
 
 
-def _counts(claims: pd.DataFrame) -> str:
+def counts_phrase(claims: pd.DataFrame) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counted(claims).items() if count)
 
 
@@ -126,7 +126,7 @@ def results(committed: bool = False) -> list[str]:
         if claims is None:
             continue
         lines += ["", f"## {load_profile(name).scale}", ""]
-        lines += [f"`hdge reproduce {name}`: {len(claims)} claims, {_counts(claims)}.", ""]
+        lines += [f"`hdge reproduce {name}`: {len(claims)} claims, {counts_phrase(claims)}.", ""]
         lines += header(["claim", "the paper's difference", "here, with 95 % interval", "δ", "seeds", "verdict"])
         lines += [claim_line(row) for row in claims.to_dict("records")]
         lines += ["", *methods_table(name, committed)]

@@ -1,0 +1,143 @@
+"""The battery on networks of any program: from files of logits to tables, pictures and one page to send."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from hdge.core.readings import log_q_x
+from hdge.data.scored import Scored, read_scored
+from hdge.evaluators.calibration import calibration_table, reliability_table, scaling_table
+from hdge.evaluators.classification import accuracy_table
+from hdge.evaluators.ood import auroc_table, log_q_x_histograms
+from hdge.evaluators.tables import by_row
+from hdge.figures.calibration import errors_figure, reliability_figure, scaled_figure
+from hdge.figures.compare import comparison_figure
+from hdge.figures.ood import auroc_figure, histogram_figure
+from hdge.figures.page import Section, page
+from hdge.figures.style import use_style
+from hdge.study.errors import HdgeError
+from hdge.study.files import atomic_write
+from hdge.study.runs import Run, classifiers
+from hdge.study.study import read_table, write_picture, write_table
+from hdge.verdict.claims import Measure
+from hdge.verdict.compare import adjusted, compare_table
+
+SIDE_BY_SIDE = 4  # methods whose diagrams fit into the width of a page
+NORMALISED = 1e-4  # nats: if log q(x) is this near to 0 for all images, the logits are log-probabilities
+
+
+def score(paths: Sequence[Path], output: Path, delta: float | None = None) -> tuple[Path, list[str]]:
+    """Write tables, pictures and ``report.html`` of networks' logits into a folder; return the page and its sentences.
+
+    ``delta`` is the smallest difference of interest, in each measure's unit; None for the study's own.
+    """
+    if output.exists() and not output.is_dir():
+        raise HdgeError(f"{output} is a file; choose a folder for the results.")
+    runs = read_scored(paths)
+    use_style()
+    said = [_told(runs)]
+    lost = by_row([run for run in runs if run not in _with_density(runs)])
+    if lost:
+        said.append(f"{', '.join(lost)}: log q(x) is 0 for every image, for these are log-probabilities; left out.")
+    sections = [section for part in (_accuracy, _calibration, _scaling, _detection) if (section := part(runs, output))]
+    if len(by_row(runs)) > 1:
+        sections.append(_comparison(runs, output, delta, said))
+    atomic_write(output / "report.html", page("Networks scored by the HDGE study's battery", said, sections).encode())
+    return output / "report.html", said
+
+
+def _told(runs: Sequence[Scored]) -> str:
+    sets = runs[0].folder.sets
+    images = ", ".join(f"{name} {len(own.logits):,}" for name, own in sets.items())
+    methods = ", ".join(f"{name} ({len(own)} seed{'s' * (len(own) > 1)})" for name, own in by_row(runs).items())
+    return f"Methods: {methods}. Images: {images}. Classes: {sets['test'].logits.shape[1]}."
+
+
+def _with_density(runs: Sequence[Scored]) -> list[Scored]:
+    """Select the runs whose log q(x) says something: log-probabilities have lost it."""
+    return [
+        run for run in runs
+        if not run.classifies or float(log_q_x(run.folder.outputs("test").logits).abs().max()) > NORMALISED
+    ]  # fmt: skip
+
+
+def _stored(table: pd.DataFrame, name: str, output: Path, figure: Figure | None = None) -> pd.DataFrame:
+    """Store a table, with its picture if there is one, and return it as stored."""
+    write_table(table, output / f"{name}.csv")
+    if figure:
+        write_picture(figure, output / f"{name}.svg")
+    return read_table(output / f"{name}.csv")
+
+
+def _section(title: str, names: Sequence[str], output: Path, tables: Sequence[pd.DataFrame], *said: str) -> Section:
+    """Show some tables and all pictures of stored names, with links to the tables."""
+    pictures = [path for name in names if (path := output / f"{name}.svg").exists()]
+    return Section(title, said, tables, pictures, [(f"{name}.csv", f"{name}.csv") for name in names])
+
+
+def _accuracy(runs: Sequence[Run], output: Path) -> Section | None:
+    if not classifiers(runs):
+        return None
+    table = _stored(accuracy_table(classifiers(runs)), "accuracy", output)
+    said = "Low and high are Wilson's 95 % interval over test images."
+    return _section("Accuracy", ["accuracy"], output, [table], said)
+
+
+def _calibration(runs: Sequence[Run], output: Path) -> Section | None:
+    own = classifiers(runs)
+    if not own:
+        return None
+    table = calibration_table(own)
+    table = _stored(table, "calibration", output, errors_figure(table))
+    few = [run for run in own if run.row in list(by_row(own))[:SIDE_BY_SIDE]]
+    bins = reliability_table(few)
+    _stored(bins, "reliability", output, reliability_figure(bins, table))
+    said = "An ECE says something only where it lies above the one of a perfectly calibrated network."
+    return _section("Calibration", ["calibration", "reliability"], output, [table], said)
+
+
+def _scaling(runs: Sequence[Scored], output: Path) -> Section | None:
+    own = [run for run in runs if run.classifies and "validation" in run.folder.sets]
+    if not own:
+        return None
+    table = scaling_table(own)
+    table = _stored(table, "temperature", output, scaled_figure(table))
+    said = "T divides all logits and is fitted on validation images. Test images are scaled by it."
+    return _section("Temperature scaling", ["temperature"], output, [table], said)
+
+
+def _detection(runs: Sequence[Scored], output: Path) -> Section | None:
+    if not runs[0].stored_sets():
+        return None
+    dense, names = _with_density(runs), ["ood"]
+    table = auroc_table(runs)
+    kept = {(run.row, run.seed) for run in dense}
+    has = np.array([pair in kept for pair in zip(table["method"], table["seed"], strict=True)], dtype=bool)
+    table = table[(table["score"] != "log q(x)") | has]
+    table = _stored(table, "ood", output, auroc_figure(table))
+    if dense:
+        histograms = log_q_x_histograms([run for run in dense if run.row in list(by_row(dense))[:SIDE_BY_SIDE]])
+        _stored(histograms, "ood_histograms", output, histogram_figure(histograms))
+        names.append("ood_histograms")
+    said = "Test images are the positive class. Low and high are a bootstrap over images."
+    return _section("Out-of-distribution detection", names, output, [table], said)
+
+
+def _comparison(runs: Sequence[Scored], output: Path, delta: float | None, said: list[str]) -> Section:
+    classify, sets = len(classifiers(runs)) == len(runs), runs[0].stored_sets()
+    measures: list[Measure] = ["accuracy", "nll"] if classify else []
+    parts = [compare_table(runs, [*measures, "max q(y|x)"] if classify and sets else measures, delta)]
+    parts += [compare_table(_with_density(runs), ["log q(x)"], delta)] if sets else []
+    table = adjusted(pd.concat(parts, ignore_index=True))
+    table = _stored(table, "comparison", output, comparison_figure(table))
+    for _, row in table[table["outcome"].isin(["better", "worse"])].iterrows():
+        said.append(
+            f"{row['measure']}: {row['method']} is {row['outcome']} than {row['baseline']} by "
+            f"{abs(row['difference']):.3g} {row['unit']} [{row['low']:+.3g}, {row['high']:+.3g}] over {row['over']}; "
+            f"Holm's p {row['p_holm']:.2g}."
+        )
+    how = "An interval over images alone says nothing about another seed. Three seeds a method or more say something."
+    return _section("Comparison by pairs", ["comparison"], output, [table], how)
