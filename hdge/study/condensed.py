@@ -8,8 +8,8 @@ from torch import Tensor
 
 KEPT = 10  # logits an image that is kept of labelled images; CIFAR-10 keeps all
 LABELLED = ("train", "validation", "test")
-# A set of fewer logits is kept whole. Near 1, confidences of float32 are tied, and which ones depends on the last bit of
-# every logit: on the digits, whose networks are that sure, an AUROC would move by up to 0.014; on CIFAR by 0.00002.
+# A set of fewer logits is kept whole. Near 1, confidences of float32 are tied, and the last bit of every logit decides
+# which: on the digits, whose networks are that sure, an AUROC would move by up to 0.014; on CIFAR by 0.00002.
 WHOLE = 10_000
 OF_UNLABELLED = 1  # logits an image that is kept of out-of-distribution images: their label is never asked for
 
