@@ -241,3 +241,12 @@ def test_paired_interval_covers_as_often_as_it_says():
             low, high = robustness.paired_interval(i, j, n)
             covered += chance * (low <= first - second <= high)
     assert 0.94 <= covered <= 0.99  # adjusted intervals are slightly wide
+
+
+def test_confidences_that_float32_rounds_to_1_are_still_ranked():
+    """1 − q is exp(−20) against exp(−18): both 1 in float32, which would tie them, and 0.5 would be the AUROC."""
+    sure, less = (torch.tensor([[gap, 0.0]]).repeat(2, 1) for gap in (20.0, 18.0))
+    scores = [
+        ood.scores_of(Outputs(logits, torch.zeros(2, dtype=torch.int64)))["max q(y|x)"] for logits in (sure, less)
+    ]
+    assert ood.auroc(*scores) == 1

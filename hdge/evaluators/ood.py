@@ -33,14 +33,17 @@ def scores_of(outputs: Outputs) -> dict[str, np.ndarray]:
 
     The third is JEM's approximate mass: a typical image lies where the density is flat, not where it is highest.
 
-    A single logit has no confidence, and outputs without stored gradients have no mass.
+    A single logit has no confidence, and outputs without stored gradients have no mass. Probabilities are of double
+    precision: in float32, confidences within 6e-8 of 1 are tied, and which ones are depends on the processor. On the
+    digits that moved an AUROC by up to 0.06.
 
     Source: paper, section 5.1; Grathwohl et al. 2019, section 5.3.
     """
     finite("logits", outputs.logits, dimensions=2)
-    scores = {"log q(x)": log_q_x(outputs.logits).numpy()}
-    if outputs.logits.shape[1] > 1:
-        scores["max q(y|x)"] = confidence(outputs.logits).numpy()
+    logits = outputs.logits.double()
+    scores = {"log q(x)": log_q_x(logits).numpy()}
+    if logits.shape[1] > 1:
+        scores["max q(y|x)"] = confidence(logits).numpy()
     if outputs.gradient_norms is not None:
         finite("gradient_norms", outputs.gradient_norms, dimensions=1)
         scores["approximate mass"] = -outputs.gradient_norms.numpy()
@@ -176,9 +179,9 @@ def log_q_x_histograms(runs: Sequence[Run], bins: int = 30) -> pd.DataFrame:
     """
 
     def histogram(run: Run) -> Rows:
-        inside = log_q_x(run.folder.outputs("test").logits).double().numpy()
+        inside = scores_of(run.folder.outputs("test"))["log q(x)"]
         for name in run.stored_sets():
-            outside = log_q_x(run.folder.outputs(name).logits).double().numpy()
+            outside = scores_of(run.folder.outputs(name))["log q(x)"]
             low, high = np.quantile(np.concatenate([inside, outside]), [0.001, 0.999])
             edges = np.linspace(low, high, bins + 1)
             for images, scores in (("in", inside), ("out", outside)):
