@@ -50,8 +50,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return import_module(_MODULES[name])
-    if name in _NAMES:
-        return getattr(import_module(_NAMES[name]), name)
+    try:
+        if name in _MODULES:
+            return import_module(_MODULES[name])
+        if name in _NAMES:
+            return getattr(import_module(_NAMES[name]), name)
+    except ModuleNotFoundError as error:
+        how = "install the study by `pip install 'hdge[study]'`"
+        raise ImportError(f"hdge.{name} needs {error.name}, which is not installed; {how}.") from None
     raise AttributeError(f"module 'hdge' has no attribute {name!r}")

@@ -9,13 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
-
 from hdge import __version__
-from hdge.study.config import HOME, config_from, data_root, place, read_settings, train_parser
-from hdge.study.errors import HdgeError, require
-from hdge.study.profiles import load_profile
-from hdge.study.values import read_yaml
+
+try:
+    from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
+
+    from hdge.study.config import HOME, config_from, data_root, place, read_settings, train_parser
+    from hdge.study.errors import HdgeError, require
+    from hdge.study.profiles import load_profile
+    from hdge.study.values import read_yaml
+except ModuleNotFoundError as error:
+    print(f"hdge: {error.name} is not installed; install the study by `pip install 'hdge[study]'`.", file=sys.stderr)
+    sys.exit(2)
 
 DATA_HELP = "where data sets are found or downloaded (default: $HDGE_DATA, or data/ in the checkout)"
 ROOT_HELP = "holds papermill_runs/ and figures/ (default: the checkout)"

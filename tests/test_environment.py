@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from hdge import __version__
 from hdge.study.config import HOME
@@ -31,9 +32,16 @@ def constraints() -> dict[str, str]:
     return pins([line for line in lines if line and not line.startswith("#")])
 
 
-def test_direct_dependencies_are_pinned_as_the_constraints_have_them():
-    direct = pins([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]])
-    assert direct.items() <= constraints().items()
+def test_the_constraints_pin_every_direct_dependency_within_its_bounds():
+    extras = PROJECT["optional-dependencies"]
+    for line in [*PROJECT["dependencies"], *extras["study"], *extras["dev"]]:
+        direct = Requirement(line)
+        name = re.sub(r"[-_.]+", "-", direct.name).lower()
+        assert name == "hdge" or constraints()[name] in direct.specifier, line
+
+
+def test_the_loss_needs_little():
+    assert {Requirement(line).name for line in PROJECT["dependencies"]} == {"torch", "jaxtyping"}
 
 
 def test_conda_environment_points_at_the_same_pins():
