@@ -163,13 +163,21 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
     assert study.planned() == []
 
 
-def test_plain_papermill_draws_the_same_bytes(study):
+def test_plain_papermill_draws_the_same_bytes_and_leaves_the_tracked_ones_alone(study):
+    """Also with another parameter, which draws another picture."""
     pictures = sorted((study.folder / "figures" / "smoke").glob("02_*"))
-    before = {path.name: path.read_bytes() for path in pictures}
-    words = ["notebooks/02_ood.ipynb", "out.ipynb", "-p", "profile", "smoke"]
-    done = study.run("-m", "papermill", *words)
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in pictures}
+    done = study.run("-m", "papermill", "notebooks/02_ood.ipynb", "out.ipynb", "-p", "profile", "smoke")
     assert done.returncode == 0, done.stderr
-    assert {path.name: path.read_bytes() for path in pictures} == before
+    explored = study.folder / "explored" / "figures" / "smoke"
+    assert {path.name: path.read_bytes() for path in explored.iterdir()} == {k: v[1] for k, v in before.items()}
+    done = study.run(
+        "-m", "papermill", "notebooks/00_tour.ipynb", "out.ipynb", "-p", "profile", "smoke", "-p", "steps", "3"
+    )
+    assert done.returncode == 0, done.stderr
+    tour = "00_tour_density.csv"
+    assert (explored / tour).read_bytes() != (study.folder / "figures" / "smoke" / tour).read_bytes()
+    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in pictures} == before
 
 
 def test_a_failing_notebook_is_named_and_the_other_branches_finish(study):

@@ -16,6 +16,7 @@ from hdge.study.runs import Run, RunFolder, atomic_write, project_root
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+EXPLORED = "explored"
 CAPTION_WIDTH = 115  # characters that a caption's line holds at the width of a text column
 CAPTION_LOOK = {"x": 0.01, "ha": "left", "fontsize": 7.5, "color": "#666666"}
 
@@ -25,7 +26,8 @@ class Study:
 
     Args:
         profile: a file of ``profiles/``, without its suffix.
-        root: holds papermill_runs/ and figures/; empty for the checkout.
+        root: holds papermill_runs/ and figures/. If it is empty, the checkout is read, and what is saved goes into its
+            folder explored/, so that turning a parameter leaves the tracked results alone.
         data: where data sets are found; empty for $HDGE_DATA, or data/ in the checkout.
     """
 
@@ -33,6 +35,7 @@ class Study:
         self.profile = load_profile(profile)
         self.name, self.scale = self.profile.name, self.profile.scale
         self.root, self.data_root = project_root(root), data_root(data)
+        self.saved = self.root if str(root) else self.root / EXPLORED
 
     def runs(
         self, variants: bool = False, archived: bool = True, rows: Sequence[str] = ()
@@ -86,7 +89,11 @@ class Study:
         return f"{row}, seed {seed}: no finished run{how}."
 
     def path(self, name: str) -> Path:
+        """Return the place of a table that `hdge reproduce` has drawn."""
         return self.root / "figures" / self.name / f"{name}.csv"
+
+    def _place(self, name: str) -> Path:
+        return self.saved / "figures" / self.name / f"{name}.csv"
 
     def table(self, name: str) -> pd.DataFrame | None:
         """Read a stored table; return None if there is none."""
@@ -94,13 +101,13 @@ class Study:
 
     def save_table(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
         """Store a table and return it as stored, so that verdicts judge what a reader sees."""
-        write_table(table, self.path(name))
-        return read_table(self.path(name))
+        write_table(table, self._place(name))
+        return read_table(self._place(name))
 
     def save(self, figure: "Figure", table: pd.DataFrame, name: str, scale: str = "") -> pd.DataFrame:
         """Store a table and the picture drawn from it; return the table as stored."""
         stored = self.save_table(table, name)
-        write_picture(figure, self.path(name).with_suffix(".svg"), scale or self.scale)
+        write_picture(figure, self._place(name).with_suffix(".svg"), scale or self.scale)
         return stored
 
 
