@@ -48,7 +48,8 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
         ax.set_title(scale.split(" (")[0], fontsize=8)
     axes[0].set_yticks(range(len(tested)), tested, fontsize=6.5)
     axes[0].set_ylim(len(tested) - 0.5, -0.5)
-    axes[len(axes) // 2].set_xlabel("difference towards the claim, in units of δ")
+    for ax in axes:
+        ax.set_xlabel("difference towards the claim (units of δ)", fontsize=8)
     marks = [
         Line2D([], [], color=colour, marker=SHAPES[verdict], markersize=4.5, label=verdict)
         for verdict, colour in COLOURS.items()

@@ -58,12 +58,15 @@ def spread_in(place: np.ndarray) -> np.ndarray:
 
 
 def auroc_axis(ax: Axes, values: pd.Series) -> None:
-    """The axis of AUROC from a little below its values to a little beyond 1."""
+    """The axis of AUROC from a little below its values to a little above them, and at most to a little beyond 1."""
     ax.set_xscale("function", functions=(spread_out, spread_in))
     least = spread_out(np.array([np.clip(values.min(), EDGE, 0.45)]))
     low = spread_in(least - 0.4).item()
-    ax.set_xlim(low, 1 + EDGE / 2)
-    ticks = [tick for tick in (0.01, 0.1, 0.5, 0.9, 0.99, 1) if tick > low]
+    most = spread_out(np.array([np.clip(values.max(), 0.55, 1)]))
+    high = min(1 + EDGE / 2, spread_in(most + 0.4).item())
+    ax.set_xlim(low, high)
+    between = () if high > 0.99 else (0.3, 0.7, 0.8)
+    ticks = [tick for tick in sorted((0.01, 0.1, 0.5, 0.9, 0.99, 1, *between)) if low < tick < high]
     bare = (0.1, 0.99) if low < 0.1 else ()  # a wide range has no room for all numbers
     ax.set_xticks(ticks, ["" if tick in bare else f"{tick:g}" for tick in ticks], fontsize=6.5)
     ax.axvline(0.5, **DOTTED)
