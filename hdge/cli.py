@@ -17,6 +17,7 @@ try:
     from hdge.study.config import HOME, config_from, data_root, place, read_settings, train_parser
     from hdge.study.errors import HdgeError, require
     from hdge.study.profiles import load_profile
+    from hdge.study.progress import follow
     from hdge.study.values import read_yaml
 except ModuleNotFoundError as error:
     print(f"hdge: {error.name} is not installed; install the study by `pip install 'hdge[study]'`.", file=sys.stderr)
@@ -79,6 +80,7 @@ def _parser() -> ArgumentParser:
     reproduce.add_argument("--root", default="", help=ROOT_HELP)
     reproduce.add_argument("--only", default="", help="methods to train, with commas; by default all but optional ones")
     reproduce.add_argument("--fresh", action="store_true", help="train everything anew, also what is archived")
+    reproduce.add_argument("--verbose", action="store_true", help="show all that Snakemake says")
     reproduce.add_argument("--dry_run", action="store_true", help="only say what would run, and why")
     commands.add_subcommand("reproduce", reproduce, help="run what is not up to date: training, figures, tables")
 
@@ -152,7 +154,8 @@ def _reproduce(arguments: Namespace) -> int:
         return subprocess.run([*command, "--dry-run"], env=environment).returncode
     with _lock(root, arguments.profile) as lock:
         # Snakemake's own lock would outlive a killed process; it inherits this one, which ends with it.
-        done = subprocess.run([*command, "--nolock"], env=environment, pass_fds=[lock.fileno()]).returncode
+        run = subprocess.call if arguments.verbose else follow
+        done = run([*command, "--nolock"], env=environment, pass_fds=[lock.fileno()])
     if done == 0:
         if profile.proof or arguments.fresh:
             _verify(arguments)

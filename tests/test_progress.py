@@ -1,0 +1,55 @@
+"""What `hdge reproduce` says of Snakemake's report."""
+
+import itertools
+import sys
+
+from hdge.study.progress import follow, told
+
+REPORT = """Using workflow specific profile profiles/default for setting default command line arguments.
+Building DAG of jobs...
+Provided cores: 2
+Job stats:
+job                  count
+-----------------  -------
+05_generation            1
+all                      1
+total                    2
+
+Select jobs to execute...
+Execute 1 jobs...
+hdge attacks:  50%|     | 1/2 [00:00<?, ?run/s]
+[Thu Nov 26 13:44:18 2026]
+Finished jobid: 5 (Rule: 05_generation)
+1 of 3 steps (33%) done
+hdge: 06_robustness failed in cell In [4]: ZeroDivisionError
+[Thu Nov 26 13:44:19 2026]
+Finished jobid: 1 (Rule: train_hdge-seed0-1)
+2 of 3 steps (67%) done
+Finished jobid: 0 (Rule: all)
+3 of 3 steps (100%) done
+Complete log(s): x.log
+Elapsed time: 0:02:12.615637"""
+
+
+def test_a_job_is_a_line_and_an_error_is_kept():
+    clock = itertools.count(0.0, 60.0).__next__
+    assert list(told(iter(REPORT.split("\n")), clock, bars=False)) == [
+        "1 of 3: 05_generation (60 s, about 2 min left)",
+        "hdge: 06_robustness failed in cell In [4]: ZeroDivisionError",
+        "2 of 3: train_hdge-seed0-1 (2 min, about 60 s left)",
+        "3 of 3: done (3 min)",
+    ]
+
+
+def test_a_bar_is_shown_in_place_on_a_terminal():
+    shown = list(told(iter(REPORT.split("\n")), lambda: 0.0, bars=True))
+    assert shown[0] == "hdge attacks:  50%|     | 1/2 [00:00<?, ?run/s]\r"
+
+
+def test_the_exit_status_and_words_at_the_end_survive(capfd):
+    text = r"import sys; sys.stderr.write('a bar\r1 of 2 steps (50%) done\nno line break'); sys.exit(3)"
+    assert follow([sys.executable, "-c", text]) == 3
+    lines = capfd.readouterr().err.split("\n")
+    assert lines[0] == "a bar"
+    assert lines[1].startswith("1 of 2: ")
+    assert lines[2] == "no line break"
