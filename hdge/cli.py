@@ -157,9 +157,12 @@ def _reproduce(arguments: Namespace) -> int:
         run = subprocess.call if arguments.verbose else follow
         done = run([*command, "--nolock"], env=environment, pass_fds=[lock.fileno()])
     if done == 0:
+        from hdge.study.study import Study
+
         if profile.proof or arguments.fresh:
             _verify(arguments)
-        _report(arguments)
+        if Study(arguments.profile, root).path("09_verdict_claims").exists():
+            _report(arguments)
     return done
 
 

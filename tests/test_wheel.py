@@ -56,7 +56,7 @@ def python(wheel, tmp_path_factory):
 
 
 def run(python, text):
-    return subprocess.run([python, "-c", text], capture_output=True, text=True, check=False, cwd=python.parent)
+    return subprocess.run([python, "-I", "-c", text], capture_output=True, text=True, check=False, cwd=python.parent)
 
 
 def test_the_wheel_holds_the_package_and_its_data(wheel):
