@@ -2,6 +2,7 @@
 # `hdge notebook` is papermill that refuses unknown parameters. Plain `snakemake` runs the default profile; see
 # profiles/default/config.yaml.
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -15,8 +16,15 @@ from hdge.study.roster import has_chains
 
 profile = load_profile(config.get("profile", "digits"))
 only = str(config["only"]).split("+") if config.get("only") else ()
-PYTHON = shlex.quote(sys.executable)
-NOTEBOOKS = HOME / "notebooks"
+os.environ["HDGE_PYTHON"] = sys.executable
+
+
+def here(path):
+    """A path as seen from the root, so that a study that is moved or copied is still up to date."""
+    return os.path.relpath(path)
+
+
+NOTEBOOKS = Path(here(HOME / "notebooks"))
 TRAINING = NOTEBOOKS / "01_training.ipynb"
 RUNS = f"papermill_runs/{profile.name}/runs"
 EXECUTED = f"papermill_runs/{profile.name}/notebooks"
@@ -42,7 +50,7 @@ def trained(row, seed):
     """A run's stamp; of a run that the repository archives, its record, whatever its age beside the code's."""
     if (row, seed) in HERE:
         return f"{RUNS}/{row}-seed{seed}/trained.txt"
-    return ancient(str(profile.archived_record(row, seed)))
+    return ancient(here(profile.archived_record(row, seed)))
 
 
 def measured(row, seeds):
@@ -84,7 +92,7 @@ def protocol_of(notebook):
 
 
 def parameters(**extra):
-    return json.dumps({"profile": profile.name, "root": str(Path.cwd()), **extra})
+    return json.dumps({"profile": profile.name, **extra})
 
 
 rule all:
@@ -125,7 +133,7 @@ for row, seeds in JOBS:
         # Now and then a kernel does not start beside another; what had been trained is left alone.
         retries: 1
         shell:
-            "TQDM_MININTERVAL=10 {PYTHON} -m hdge.cli notebook {input[0]:q} {log.notebook:q}"
+            'TQDM_MININTERVAL=10 "$HDGE_PYTHON" -m hdge.cli notebook {input[0]:q} {log.notebook:q} --root .'
             " --parameters {params.given:q}"
 
     if not determined_by(profile, row):
@@ -144,7 +152,7 @@ for row, seeds in JOBS:
             given=shlex.join([profile.name, row, *map(str, seeds)]),
         threads: 1
         shell:
-            "TQDM_MININTERVAL=10 {PYTHON} -m hdge.cli measure {params.given} --root ."
+            'TQDM_MININTERVAL=10 "$HDGE_PYTHON" -m hdge.cli measure {params.given} --root .'
 
 
 for notebook in DRAWN:
@@ -154,7 +162,7 @@ for notebook in DRAWN:
             notebook
         input:
             NOTEBOOKS / f"{notebook}.ipynb",
-            imported_modules(NOTEBOOKS / f"{notebook}.ipynb"),
+            [here(module) for module in imported_modules(NOTEBOOKS / f"{notebook}.ipynb")],
             runs_of(notebook),
             measured_for(notebook),
             judged(notebook),
@@ -168,4 +176,4 @@ for notebook in DRAWN:
             measured=protocol_of(notebook),
         threads: 1
         shell:
-            "{PYTHON} -m hdge.cli notebook {input[0]:q} {log.notebook:q} --parameters {params.given:q}"
+            '"$HDGE_PYTHON" -m hdge.cli notebook {input[0]:q} {log.notebook:q} --root . --parameters {params.given:q}'

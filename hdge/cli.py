@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from hdge import __version__
 
 try:
-    from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
+    from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
     from hdge.study.config import HOME, config_from, data_root, place, read_settings, train_parser
     from hdge.study.errors import HdgeError, require
@@ -23,8 +23,8 @@ except ModuleNotFoundError as error:
     print(f"hdge: {error.name} is not installed; install the study by `pip install 'hdge[study]'`.", file=sys.stderr)
     sys.exit(2)
 
-DATA_HELP = "where data sets are found or downloaded (default: $HDGE_DATA, or data/ in the checkout)"
-ROOT_HELP = "holds papermill_runs/ and figures/ (default: the checkout)"
+DATA_HELP = "where data sets are found or downloaded; empty: $HDGE_DATA, or data/ in the checkout"
+ROOT_HELP = "holds papermill_runs/ and figures/; empty: the checkout"
 SNAKEFILE = HOME / "Snakefile"
 
 
@@ -45,7 +45,9 @@ class SettingsFile(ActionConfigFile):
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return 0, 2 for a request that cannot be met, or 130 if stopped."""
     try:
-        parsed = _parser().parse_args(arguments)
+        set_parsing_settings(add_print_completion_argument=True)
+        words = sys.argv[1:] if arguments is None else arguments
+        parsed = _parser().parse_args([_underscored(word) for word in words])
         command = parsed[parsed.subcommand]
         return COMMANDS[parsed.subcommand](command)
     except (HdgeError, ArgumentError) as error:
@@ -54,6 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("hdge: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _underscored(word: str) -> str:
+    """Take an option's dashes for underscores, so that --data-root is --data_root."""
+    name, equals, value = word.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word
 
 
 def _sentence(error: Exception) -> str:
@@ -124,6 +132,7 @@ def _parser() -> ArgumentParser:
     notebook.add_argument("source", help="the notebook")
     notebook.add_argument("output", help="its executed copy")
     notebook.add_argument("--parameters", default="{}", help="a JSON object; unknown names are refused")
+    notebook.add_argument("--root", default="", help="the notebook's parameter root, from the working folder")
     commands.add_subcommand("notebook", notebook, help="run one notebook by papermill, strictly")
     return parser
 
@@ -248,7 +257,8 @@ def _report(arguments: Namespace) -> int:
 def _notebook(arguments: Namespace) -> int:
     from hdge.study.notebooks import execute, parameters_of
 
-    execute(place(arguments.source), place(arguments.output), parameters_of(arguments.parameters))
+    root = {"root": str(place(arguments.root))} if arguments.root else {}
+    execute(place(arguments.source), place(arguments.output), parameters_of(arguments.parameters) | root)
     return 0
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -145,8 +146,28 @@ def test_the_command_line_refuses_in_one_sentence(words, message, capsys, tmp_pa
     assert main(words) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert __import__("re").search(message, error)
+    assert re.search(message, error)
     assert not list(tmp_path.iterdir())
+
+
+def test_help_describes_every_setting_and_a_shell_completes_them(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for kind, group in [(TrainConfig, ""), *((kind, f"{name}.") for name, kind in BLOCKS.items())]:
+        for field in fields(kind):
+            if field.name not in BLOCKS:
+                # Beside the usage, an option stands with its value and its description, which ends with its type.
+                assert re.search(rf" --{group}{field.name} (?!\[?--)\S.*?\w\.? \(type: ", told), field.name
+    with pytest.raises(SystemExit):
+        main(["--print-completion=shtab-bash"])
+    assert "--learning_rate" in capsys.readouterr().out
+
+
+def test_an_option_has_dashes_or_underscores(capsys, tmp_path):
+    for option in ("--data-root", "--data_root"):
+        assert main(["train", "--dataset", "cifar11", option, str(tmp_path)]) == 2
+        assert "no data set 'cifar11'" in capsys.readouterr().err
 
 
 def test_a_profile_of_ones_own_has_the_documented_protocols_and_may_change_them(tmp_path):

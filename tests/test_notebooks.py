@@ -51,6 +51,12 @@ def test_its_parameters_are_literals_with_their_help(path, cells):
     assert list(papermill.inspect_notebook(str(path))) == names
 
 
+def test_it_refuses_unknown_parameters_before_it_does_anything(cells):
+    statements = ast.parse(code(cells)[1]).body
+    done = [ast.unparse(one) for one in statements if not isinstance(one, ast.Import | ast.ImportFrom)]
+    assert done[0] == "refuse_unknown_parameters()"
+
+
 def test_it_tells_its_question_protocol_and_limits(path, cells):
     text = [cell.source for cell in cells if cell.cell_type == "markdown"]
     assert text[0].startswith(f"# {path.stem[:2]} · ")

@@ -9,7 +9,9 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pandas as pd
+import papermill
 import pytest
+from papermill.exceptions import PapermillExecutionError
 
 from hdge.study import dependencies, notebooks
 from hdge.study.config import HOME
@@ -127,6 +129,14 @@ def test_what_is_up_to_date_is_not_run_again(study):
     assert study.planned() == []
 
 
+def test_nothing_is_run_again_in_a_moved_or_copied_checkout(study, tmp_path):
+    """A copy has another path, and every file of it is new."""
+    copy = Study.__new__(Study)
+    copy.folder = tmp_path / "copied checkout"
+    shutil.copytree(study.folder, copy.folder, copy_function=shutil.copyfile)
+    assert copy.planned() == []
+
+
 def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study):
     of_hdge = ["hdge-seed0-1", "hdge_k_64-seed0", "hdge_masked-seed0"]
     of_queue = [*of_hdge, "jem-seed0"]  # JEM's file holds HDGE + JEM as well
@@ -197,6 +207,12 @@ def test_an_unknown_parameter_is_refused(tmp_path):
     with pytest.raises(HdgeError, match="no parameter of 02_ood.ipynb 'profil'; did you mean 'profile'"):
         notebooks.execute(HOME / "notebooks" / "02_ood.ipynb", tmp_path / "out.ipynb", {"profil": "smoke"})
     assert not list(tmp_path.iterdir())
+
+
+def test_plain_papermill_is_refused_an_unknown_parameter(tmp_path):
+    source = HOME / "notebooks" / "03_calibration.ipynb"
+    with pytest.raises(PapermillExecutionError, match="no parameter 'rot'; did you mean 'root'"):
+        papermill.execute_notebook(source, tmp_path / "out.ipynb", {"rot": "x"}, progress_bar=False)
 
 
 def test_modules_behind_a_notebook_are_found_through_others():

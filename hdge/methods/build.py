@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from hdge.methods.base import CrossEntropy, Method
 from hdge.methods.networks import ResNet50, WideResNet
 from hdge.study.config import TrainConfig
+from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
 
 
@@ -72,4 +73,4 @@ def build_method(
             from hdge.methods.adversarial import Adversarial
 
             return Adversarial(config)
-    raise ValueError(f"method {config.method!r} stands in the roster, but build_method does not build it.")
+    raise HdgeError(f"method {config.method!r} stands in the roster, but build_method does not build it; add its case.")

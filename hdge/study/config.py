@@ -50,7 +50,7 @@ class TrainConfig:
     """Everything that determines a training run. The defaults are the paper's.
 
     Args:
-        method: what is trained; see :mod:`hdge.study.roster`.
+        method: what is trained; docs/running.md lists the methods.
         seed: seed of weights, order and augmentation; splits do not depend on it.
         dataset: in-distribution data set, by name.
         evaluation_sets: out-of-distribution sets, by name, whose logits are stored with the run.

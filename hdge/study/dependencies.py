@@ -28,7 +28,10 @@ def imported_modules(source: Path, inside_functions: bool = True) -> list[Path]:
 
 def training_modules(method: str) -> list[Path]:
     """List the files that training a method executes, without other methods' files."""
-    sources = [PACKAGE / "training" / "loop.py", PACKAGE / "methods" / f"{METHODS[method].module}.py"]
+    own = PACKAGE / "methods" / f"{METHODS[method].module}.py"
+    if not own.exists():
+        raise HdgeError(f"{own} does not exist; the roster names it as the file of method {method!r}.")
+    sources = [PACKAGE / "training" / "loop.py", own]
     return sorted({module for source in sources for module in imported_modules(source, inside_functions=False)})
 
 

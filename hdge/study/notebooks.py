@@ -1,5 +1,6 @@
 """Running notebooks by papermill, strictly, in the Python that asks for it."""
 
+import ast
 import contextlib
 import json
 import logging
@@ -12,6 +13,26 @@ from typing import Any
 from unittest import mock
 
 from hdge.study.errors import HdgeError, refuse_unknown
+
+INJECTED = "# Parameters\n"  # how papermill begins the cell that it injects
+
+
+def refuse_unknown_parameters() -> None:
+    """Refuse, in a notebook that plain papermill runs, a parameter that no cell before names; papermill only warns."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    known: set[str] = set()
+    for cell in shell.user_ns["In"] if shell else []:
+        try:
+            nodes = list(ast.walk(ast.parse(cell)))
+        except SyntaxError:  # of a cell typed by hand, which has told so itself
+            continue
+        names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        if cell.startswith(INJECTED):
+            for name in sorted(names):
+                refuse_unknown("parameter", name, known)
+        known |= names
 
 
 def parameters_of(text: str) -> dict[str, Any]:
