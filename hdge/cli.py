@@ -88,6 +88,9 @@ def _parser() -> ArgumentParser:
     reproduce.add_argument("--root", default="", help=ROOT_HELP)
     reproduce.add_argument("--only", default="", help="methods to train, with commas; by default all but optional ones")
     reproduce.add_argument("--fresh", action="store_true", help="train everything anew, also what is archived")
+    reproduce.add_argument("--executor", default="", help="a Snakemake executor, such as slurm; see docs/cluster.md")
+    reproduce.add_argument("--jobs", type=int, default=0, help="jobs at a time on a cluster")
+    reproduce.add_argument("--workflow_profile", default="", help="a folder of Snakemake's options: workflow/slurm")
     reproduce.add_argument("--verbose", action="store_true", help="show all that Snakemake says")
     reproduce.add_argument("--dry_run", action="store_true", help="only say what would run, and why")
     commands.add_subcommand("reproduce", reproduce, help="run what is not up to date: training, figures, tables")
@@ -157,6 +160,7 @@ def _reproduce(arguments: Namespace) -> int:
     command += ["--cores", str(arguments.cores), "--keep-going", "--rerun-incomplete", "--quiet", "rules", "host"]
     command += ["--config", f"profile={arguments.profile}", *([f"only={'+'.join(only)}"] if only else [])]
     command += ["fresh=1"] if arguments.fresh else []
+    command += _elsewhere(arguments)
     # The place of the data does not determine a run, so it is no parameter of the DAG.
     environment = {**os.environ, "HDGE_DATA": str(data_root(arguments.data_root))}
     if arguments.dry_run:
@@ -173,6 +177,19 @@ def _reproduce(arguments: Namespace) -> int:
         if Study(arguments.profile, root).path("09_verdict_claims").exists():
             _report(arguments)
     return done
+
+
+def _elsewhere(arguments: Namespace) -> list[str]:
+    """Pass on what says where jobs run, if not here."""
+    require("jobs", arguments.jobs, arguments.jobs >= 0, "0 or more")
+    words = ["--executor", arguments.executor] if arguments.executor else []
+    words += ["--jobs", str(arguments.jobs)] if arguments.jobs else []
+    if arguments.workflow_profile:
+        folder = place(arguments.workflow_profile)
+        if not (folder / "config.yaml").exists():
+            raise HdgeError(f"{folder} holds no config.yaml; name a folder such as {HOME / 'workflow' / 'slurm'}.")
+        words += ["--workflow-profile", str(folder)]
+    return words
 
 
 def _verify(arguments: Namespace) -> int:

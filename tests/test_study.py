@@ -19,7 +19,7 @@ from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
 
 MEASURED = ["measure cross_entropy", "measure hdge", "measure jem"]
-PARTS = ("hdge", "notebooks", "profiles", "Snakefile", "pyproject.toml")
+PARTS = ("hdge", "notebooks", "profiles", "workflow", "Snakefile", "pyproject.toml")
 
 
 class Study:
