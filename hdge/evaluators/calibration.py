@@ -144,7 +144,7 @@ def fitted_temperature(logits: Logits, labels: Labels) -> float:
 
     .. math:: T^* = \arg\min_T \, -\frac1n \sum_i \log \mathrm{softmax}(f(x_i) / T)[y_i]
 
-    T is in [0.01, 100]. If all images are classified right, or if the logits say nothing, T lies at an end.
+    T is in [0.01, 10,000]. If all images are classified right, or if the logits say nothing, T lies at an end.
 
     Source: Guo et al. 2017, section 4.2.
     """
@@ -153,7 +153,7 @@ def fitted_temperature(logits: Logits, labels: Labels) -> float:
         return negative_log_likelihood(logits.double() / math.exp(log_temperature), labels)
 
     # The loss is convex in 1/T, so that one search finds its minimum.
-    found = optimize.minimize_scalar(loss, bounds=(math.log(0.01), math.log(100)), method="bounded")
+    found = optimize.minimize_scalar(loss, bounds=(math.log(0.01), math.log(10_000)), method="bounded")
     return math.exp(found.x)
 
 

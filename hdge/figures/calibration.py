@@ -89,10 +89,11 @@ def errors_figure(runs: pd.DataFrame) -> Figure:
     figure, [axes] = subplots(1, len(MEASURES), 1.7 + 0.22 * len(methods), sharey=True)
     for ax, (value, name) in zip(axes, MEASURES.items(), strict=True):
         run_dots(runs, value, name, ax, methods, value == "ece", band=False, interval=value != "ece")
-        unit, floor = (100, runs["ece_if_calibrated"]) if value == "ece" else (1, runs[value])
-        log_if_wide(ax, "x", unit * pd.concat([floor, runs[value]]), 3.0)
     floors = 100 * runs.groupby("method")["ece_if_calibrated"].mean()[methods]
     axes[-1].plot(floors, range(len(methods)), "D", color="black", markersize=3.5, markerfacecolor="white", zorder=2)
+    for ax, value in zip(axes, MEASURES, strict=True):  # once all marks stand, because ticks depend on the view
+        unit, floor = (100, runs["ece_if_calibrated"]) if value == "ece" else (1, runs[value])
+        log_if_wide(ax, "x", unit * pd.concat([floor, runs[value]]), 3.0)
     figure.legend(
         handles=[
             handle("black", "ECE if calibrated", marker="D", markersize=3.5, markerfacecolor="white", linestyle="")

@@ -87,7 +87,8 @@ def _column(ax: Axes, table: pd.DataFrame, numbers: Sequence[int]) -> None:
             mark = SHAPES[row["verdict"]]
             ax.plot(row["difference_in_delta"], y, mark, color=colour, markerfacecolor=face, markersize=4.5, zorder=4)
         else:
-            ax.text(0, y, "not testable", color=GREY, fontsize=6, ha="center", va="center")
+            # At the left edge, because the paper's diamonds lie on the claimed side.
+            ax.text(0.02, y, "not testable", color=GREY, fontsize=6, va="center", transform=ax.get_yaxis_transform())
         if pd.notna(row["paper_in_delta"]):
             ax.plot(row["paper_in_delta"], y, "D", color="black", markerfacecolor="none", markersize=3.5, zorder=3)
     drawn = table[["low_in_delta", "high_in_delta", "difference_in_delta", "paper_in_delta"]].to_numpy(float)

@@ -59,7 +59,12 @@ def report(study: Study) -> list[str]:
     for row in dict.fromkeys(one.row for one in found):
         own = [one for one in found if one.row == row]
         lines.append(f"{row}, {len(own)} seeds: {_said(own)}")
-    return [*lines, f"all {len(found)} runs against the archive: {_said(found)}"]
+    lines.append(f"all {len(found)} runs against the archive: {_said(found)}")
+    if not all(one.same_weights for one in found):
+        # Other processors round otherwise, and training multiplies the difference.
+        drawn = f"figures/{study.name}"
+        lines.append(f"{drawn} shows the runs trained here; `git checkout {drawn}` restores those of the archive")
+    return lines
 
 
 def _said(found: list[Comparison]) -> str:
@@ -67,7 +72,8 @@ def _said(found: list[Comparison]) -> str:
     if same == len(found):
         return "weights equal to the bit"
     logit, accuracy = max(one.logit for one in found), max(abs(one.accuracy) for one in found)
+    mean = sum(one.accuracy for one in found) / len(found)
     return (
         f"weights of {same} equal to the bit; largest difference of a test logit {logit:.3g}, of an accuracy "
-        f"{100 * accuracy:.2f} points"
+        f"{100 * accuracy:.2f} points, whose mean is {100 * mean:+.2f}"
     )
