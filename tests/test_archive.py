@@ -238,6 +238,17 @@ def test_the_proof_is_trained_although_it_is_archived_and_the_rest_only_when_ask
     assert replace(study.profile, proof=()).trained() == []
 
 
+def test_archived_logits_are_packed_and_a_damaged_pack_is_told_by_name(study):
+    [run], _ = study.runs()
+    folder = archive.archive(run, study.profile)
+    [packed] = (folder.path / "outputs").glob("test.*")
+    assert packed.name == "test.safetensors.xz"
+    assert folder.outputs("test").logits.shape == run.folder.outputs("test").logits.shape
+    packed.write_bytes(packed.read_bytes()[:-1])
+    with pytest.raises(HdgeError, match="test.safetensors.xz does not match its record.json; restore the archived run"):
+        folder.outputs("test")
+
+
 def test_a_run_is_compared_with_its_archived_copy(study):
     with pytest.raises(HdgeError, match="no run of 'small' in .* has an archived copy to compare with"):
         verify.report(study)

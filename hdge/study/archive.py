@@ -1,10 +1,12 @@
 """The archive: small copies of finished runs, from which the repository's notebooks can draw.
 
 ``python -m hdge.study.archive cifar10-small`` copies runs from ``papermill_runs/<profile>/runs`` to
-``papermill_runs/<profile>/archive``. The copies have no weights, and their logits are condensed. If a profile asks for
+``papermill_runs/<profile>/archive``. The copies have no weights, and their logits are condensed
+and packed. If a profile asks for
 an archived run's settings, the DAG uses the archived run.
 """
 
+import lzma
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import safetensors.torch
 
 from hdge.study.condensed import KEPT, condensed
 from hdge.study.errors import HdgeError
-from hdge.study.files import atomic_write
+from hdge.study.files import PACKED, atomic_write
 from hdge.study.profiles import Profile, archived_folder
 from hdge.study.runs import Run, RunFolder
 from hdge.study.study import Study
@@ -44,6 +46,8 @@ def archive(run: Run, profile: Profile) -> RunFolder:
         small = condensed(name.removeprefix("outputs/").removesuffix(".safetensors"), tensors)
         files[name] = safetensors.torch.save({**small, "labels": small["labels"].short()})
     for name, content in files.items():
+        if name.endswith(".safetensors"):
+            name, content = name + PACKED, lzma.compress(content)
         atomic_write(archived.path / name, content)
     measured = sorted((run.folder.path / "measured").glob("*.safetensors"))
     scored = any(path.name.startswith("critique-") for path in measured)

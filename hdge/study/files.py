@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import lzma
 import os
 import tempfile
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from hdge.study.errors import HdgeError
+
+PACKED = ".xz"
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -43,8 +46,24 @@ def read_whole(path: Path, remedy: str) -> bytes:
         raise HdgeError(f"{path} cannot be read ({error.strerror}); {remedy}.") from None
 
 
+def stored_as(path: Path) -> Path:
+    """Locate a file, or what the archive has packed it into."""
+    packed = path.with_name(path.name + PACKED)
+    return packed if packed.exists() else path
+
+
+def unpacked(content: bytes, path: Path) -> bytes:
+    return lzma.decompress(content) if path.suffix == PACKED else content
+
+
 def file_digest(path: Path) -> str:
     return hashlib.sha256(read_whole(path, "delete it")).hexdigest()
+
+
+def record_digest(record: Mapping[str, Any]) -> str:
+    """Fingerprint a record without its own digest, whatever its layout."""
+    rest = {name: value for name, value in record.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:

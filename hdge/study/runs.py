@@ -41,12 +41,16 @@ from hdge.study.config import HOME, TrainConfig, place
 from hdge.study.dependencies import code_digest, imported_modules
 from hdge.study.errors import HdgeError
 from hdge.study.files import (
+    PACKED,
     atomic_write,
     file_digest,
     is_measured_as,
     read_tensors,
     read_whole,
+    record_digest,
+    stored_as,
     tensors_digest,
+    unpacked,
 )
 from hdge.study.roster import METHODS
 from hdge.study.values import read_json
@@ -96,10 +100,11 @@ class RunFolder:
 
     def content(self, name: str) -> bytes:
         """Read a file of a finished run, which must match the record."""
-        content = read_whole(self.path / name, self._remedy())
-        if hashlib.sha256(content).hexdigest() != self.record().get("files", {}).get(name):
-            raise HdgeError(f"{self.path / name} does not match its record.json; {self._remedy()}.")
-        return content
+        path = stored_as(self.path / name)
+        content = read_whole(path, self._remedy())
+        if hashlib.sha256(content).hexdigest() != self.record().get("files", {}).get(str(path.relative_to(self.path))):
+            raise HdgeError(f"{path} does not match its record.json; {self._remedy()}.")
+        return unpacked(content, path)
 
     def _remedy(self) -> str:
         if self.path.parent.name == "archive":
@@ -132,7 +137,7 @@ class RunFolder:
     def outputs(self, name: str) -> Outputs:
         """Read the outputs on an evaluation set, which must be finite, as the archive would keep them."""
         file = f"outputs/{name}.safetensors"
-        if not (self.path / file).exists():
+        if not stored_as(self.path / file).exists():
             raise HdgeError(f"{self.path} holds no outputs for {name!r}; add it to evaluation_sets and train again.")
         tensors = safetensors.torch.load(self.content(file))
         stored = tensors if "rest" in tensors else condensed(name, tensors)
@@ -211,11 +216,11 @@ class RunFolder:
     def finish(self, record: dict[str, Any]) -> None:
         """Write the record, with digests of all files but measurements that may change, then delete the state."""
         later = () if "archived" in record else tuple((self.path / "measured").glob("*"))
-        kinds = (".csv", ".safetensors", ".json")
+        kinds = (".csv", ".safetensors", ".json", PACKED)
         files = sorted(p for p in self.path.rglob("*") if p.suffix in kinds and p.name != "record.json")
         digests = {str(p.relative_to(self.path)): file_digest(p) for p in files if p not in later}
         whole = {name: value for name, value in record.items() if name != "sha256"} | {"files": digests}
-        whole["sha256"] = _record_digest(whole)
+        whole["sha256"] = record_digest(whole)
         atomic_write(self.path / "record.json", json.dumps(whole, indent=1).encode())
         (self.path / "state.pt").unlink(missing_ok=True)
 
@@ -223,7 +228,7 @@ class RunFolder:
         """Read the record, which must be as it was written."""
         path = self.path / "record.json"
         record = read_json(path, self._remedy())
-        if record.get("sha256", "") not in ("", _record_digest(record)):
+        if record.get("sha256", "") not in ("", record_digest(record)):
             raise HdgeError(f"{path} is damaged; {self._remedy()}.")
         return record
 
@@ -259,12 +264,6 @@ class RunFolder:
         atomic_write(self.path / name, "".join(lines).encode())
 
 
-def _record_digest(record: Mapping[str, Any]) -> str:
-    """Fingerprint a record without its own digest, whatever its layout."""
-    rest = {name: value for name, value in record.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
-
-
 @dataclass(frozen=True)
 class Run:
     """A finished run of a profile, as the notebooks see it."""
@@ -282,7 +281,7 @@ class Run:
     def stored_sets(self) -> list[str]:
         """List the config's out-of-distribution sets whose outputs are stored."""
         outputs = self.folder.path / "outputs"
-        return [name for name in self.config.evaluation_sets if (outputs / f"{name}.safetensors").exists()]
+        return [name for name in self.config.evaluation_sets if stored_as(outputs / f"{name}.safetensors").exists()]
 
 
 def classifiers(runs: Sequence[Run]) -> list[Run]:
