@@ -216,6 +216,13 @@ def test_the_code_behind_samples_holds_the_sampler_and_ignores_comments(tmp_path
     assert digest("def f(x):\n    return x + 2\n") != plain
 
 
+def test_the_fingerprint_of_code_is_the_same_in_every_version_of_python(tmp_path):
+    """Python 3.12 gave functions and classes another field, and 3.13 left empty ones out of what `ast` writes."""
+    module = tmp_path / "one.py"
+    module.write_text("class A:\n    def f(self, x: int = 0) -> int:\n        return x + 1\n")
+    assert dependencies.code_digest([module]) == "f1e21c599578ac169762107f4590971017b3a9d0185307ffef807a1d63166f0a"
+
+
 def test_a_run_that_failed_is_archived_by_its_record_alone(study):
     [run], _ = study.runs()
     record = run.folder.record()

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
@@ -47,8 +48,18 @@ def code_digest(modules: Iterable[Path]) -> str:
     for module in modules:
         digest.update(module.name.encode())
         for text in _code(module):
-            digest.update(ast.dump(_without_docstrings(text)).encode())
+            digest.update(_dump(_without_docstrings(text)).encode())
     return digest.hexdigest()
+
+
+def _dump(node: Any) -> str:
+    """Write a syntax tree without its empty fields, of which each version of Python has its own."""
+    if isinstance(node, ast.AST):
+        fields = [
+            f"{name}={_dump(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []
+        ]
+        return f"{type(node).__name__}({', '.join(fields)})"
+    return f"[{', '.join(map(_dump, node))}]" if isinstance(node, list) else repr(node)
 
 
 def _without_docstrings(text: str) -> ast.AST:
