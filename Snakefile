@@ -16,7 +16,7 @@ from hdge.study.roster import has_chains
 
 profile = load_profile(config.get("profile", "digits"))
 only = str(config["only"]).split("+") if config.get("only") else ()
-os.environ["HDGE_PYTHON"] = sys.executable
+os.environ.update({"HDGE_PYTHON": sys.executable, **profile.environment})  # of all jobs
 
 
 def here(path):

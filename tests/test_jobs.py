@@ -1,9 +1,14 @@
 """Jobs of several seeds, killed, cut and repeated, in a copy of the project."""
 
+import os
+import platform
+import subprocess
+import sys
 import time
 
 import psutil
 import pytest
+import torch
 
 from hdge.cli import _lock
 from hdge.study.profiles import Profile, load_profile
@@ -83,6 +88,22 @@ def test_two_commands_at_once_are_one_too_many(killed):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "profile 'smoke' is being reproduced in" in done.stderr
+
+
+def test_a_profile_can_leave_newer_instructions_unused(monkeypatch):
+    """PyTorch's own word for its kernels is the proof that the variable reaches it."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    digits = load_profile("digits").environment
+    assert digits["ATEN_CPU_CAPABILITY"] == "avx2"
+    assert load_profile("cifar10-small").environment == {}
+    asked = [sys.executable, "-c", "import torch; print(torch.backends.cpu.get_cpu_capability())"]
+    if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
+        said = subprocess.run(asked, env={**os.environ, **digits}, capture_output=True, text=True, check=True).stdout
+        assert said == "AVX2\n"
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    assert load_profile("digits").environment == {}
+    with pytest.raises(ValueError, match="instructions is 'sse'; it must be avx2 or empty"):
+        Profile("none", "test scale", (0,), {}, {}, instructions="sse")
 
 
 def test_a_profile_says_how_many_seeds_a_job_takes():

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import platform
 import re
 import sys
 from collections.abc import Sequence
@@ -58,6 +59,8 @@ class Profile:
         proof: rows of which three seeds are trained from scratch, although they are archived, to prove that runs
             reproduce; a list, even an empty one, leaves all other rows to be trained only when asked for.
         seeds_per_job: how many seeds of a row one job trains and then measures; 0 for all. A cluster spreads jobs.
+        instructions: "avx2" leaves newer instructions of an x86-64 processor unused, so that another processor rounds
+            alike and runs are equal to the bit; empty for all that there are.
     """
 
     name: str
@@ -71,10 +74,12 @@ class Profile:
     references: tuple[str, ...] = ()
     proof: tuple[str, ...] | None = None
     seeds_per_job: int = 0
+    instructions: str = ""
 
     def __post_init__(self) -> None:
         per_job = self.seeds_per_job
         require("seeds_per_job", per_job, isinstance(per_job, int) and per_job >= 0, "a whole number, 0 for all seeds")
+        require("instructions", repr(self.instructions), self.instructions in ("", "avx2"), "avx2 or empty")
         for row in self.variants:
             require("variants", row, row not in self.methods, "named unlike the methods")
         for row, own in {**self.methods, **self.variants}.items():
@@ -101,6 +106,13 @@ class Profile:
             values = merged(values, more)
         settings = {name: value for name, value in values.items() if name not in NO_SETTINGS}
         return replace(_parsed(json.dumps(settings)), seed=seed)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What PyTorch, oneDNN and MKL read at their start; they choose kernels by the processor otherwise."""
+        if not self.instructions or platform.machine() not in ("x86_64", "AMD64"):
+            return {}
+        return {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 
     def runs(self, variants: bool = False) -> list[tuple[str, int]]:
         """List every (row, seed) of the methods, optional ones included, and of the variants if asked for."""
@@ -183,7 +195,7 @@ def _profile(name: str, values: dict[str, Any]) -> Profile:
         {name: own for name, own in values["settings"].items() if name not in ("method", "seed", *NO_SETTINGS)}
     )
     others: dict[str, Any] = {part: _protocol(part, values.get(part, {})) for part in PROTOCOLS}
-    others["seeds_per_job"] = values.get("seeds_per_job", 0)
+    others |= {"seeds_per_job": values.get("seeds_per_job", 0), "instructions": values.get("instructions", "")}
     settings, seeds = values["settings"], tuple(values["seeds"])
     others["references"] = _names("references", values.get("references", []), rows["methods"])
     others["proof"] = _names("proof", values["proof"], rows["methods"]) if "proof" in values else None
