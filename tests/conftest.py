@@ -1,4 +1,5 @@
 import os
+import sys
 
 import jaxtyping
 import pytest
@@ -20,3 +21,11 @@ def splits(tmp_path_factory):
     from hdge.data.splits import load_splits  # not above: shapes are checked in modules imported after this one
 
     return load_splits("digits", tmp_path_factory.mktemp("none"))
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_closed():
+    """Matplotlib warns of more than 20 open figures, and which tests share a process is left to chance."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
