@@ -2,8 +2,7 @@
 
 ``python -m hdge.study.archive cifar10-small`` copies runs from ``papermill_runs/<profile>/runs`` to
 ``papermill_runs/<profile>/archive``. The copies have no weights, and their logits are condensed
-and packed. If a profile asks for
-an archived run's settings, the DAG uses the archived run.
+and packed. If a profile asks for an archived run's settings, the DAG uses the archived run.
 """
 
 import lzma

@@ -59,8 +59,8 @@ class Profile:
         proof: rows of which three seeds are trained from scratch, although they are archived, to prove that runs
             reproduce; a list, even an empty one, leaves all other rows to be trained only when asked for.
         seeds_per_job: how many seeds of a row one job trains and then measures; 0 for all. A cluster spreads jobs.
-        instructions: "avx2" leaves newer instructions of an x86-64 processor unused, so that another processor rounds
-            alike and runs are equal to the bit; empty for all that there are.
+        instructions: "avx2" leaves newer instructions of an x86-64 processor unused, so that runs are equal to the bit
+            on processors with and without AVX-512; empty for all that there are.
     """
 
     name: str
