@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdge.core.readings import confidence, log_q_x, log_q_y_given_x, of_label, prediction
-from hdge.evaluators.calibration import brier_score
-from hdge.study.condensed import KEPT, condense, condensed, expand
+from hdge.evaluators.calibration import brier_score, fitted_temperature
+from hdge.study.condensed import FOLLOWED, KEPT, condense, condensed, expand
 
 # float16 keeps 11 bits: a logit of at most 16 is off by at most 2^-8, half the gap of 2^-7 above 8.
 ROUNDED = 2**-8
@@ -24,7 +24,7 @@ def test_readings_survive_up_to_half_precision(seed, classes, kept, scale):
     # All logits move by at most ROUNDED, so their log-sum does as well, and a difference of two by twice as much.
     torch.testing.assert_close(log_q_x(own), log_q_x(logits), rtol=0, atol=ROUNDED + 1e-5)
     for reading in (lambda f: of_label(log_q_y_given_x(f), labels), lambda f: confidence(f).log()):
-        if kept > 1 or classes <= kept + 1:
+        if kept > 1 or classes <= 2 * kept:
             torch.testing.assert_close(reading(own), reading(logits), rtol=0, atol=2 * ROUNDED + 1e-5)
     top_two = logits.topk(2, dim=1).values
     clear = top_two[:, 0] - top_two[:, 1] > 2 * ROUNDED
@@ -45,11 +45,11 @@ def test_scores_of_unlabelled_images_need_one_logit(seed, classes):
 
 
 def test_the_rest_by_hand():
-    """Probabilities 1/2, 1/4, 1/8, 1/8 with two kept: the rest, 1/4 together, is 1/8 each."""
-    logits = torch.tensor([[0.5, 0.125, 0.25, 0.125]]).log()
+    """Probabilities 1/2, 1/4 and four of 1/16, with two kept: the rest, 1/4 together, is 1/16 each."""
+    logits = torch.tensor([[1 / 2, 1 / 16, 1 / 4, 1 / 16, 1 / 16, 1 / 16]]).log()
     stored = condense(logits, torch.tensor([2]), 2)
     assert stored["classes"].tolist() == [[0, 2]]
-    torch.testing.assert_close(stored["rest"].float(), torch.tensor([0.125]).log(), rtol=2**-11, atol=0)
+    torch.testing.assert_close(stored["rest"].float(), torch.tensor([1 / 16]).log(), rtol=2**-11, atol=0)
     torch.testing.assert_close(expand(stored).exp(), logits.exp(), rtol=2**-9, atol=0)
 
 
@@ -79,13 +79,27 @@ def test_the_brier_score_is_at_most_too_low_by_what_the_rest_could_add():
     assert -1e-2 * bound - 1e-4 <= brier_score(logits, labels) - brier_score(own, labels) <= bound + 1e-4
 
 
-@pytest.mark.parametrize(("name", "kept"), [("train", 100), ("test", KEPT), ("validation", KEPT), ("svhn", 1)])
-def test_how_much_of_a_set_is_kept(name, kept):
-    images = 7
-    logits, labels = torch.randn(images, 100), torch.arange(images) % 100
-    stored = condensed(name, {"logits": logits, "labels": labels, "gradient_norms": torch.ones(images)})
+@pytest.mark.parametrize(
+    ("name", "images", "kept"),
+    [("train", 3000, 100), ("test", 3000, KEPT), ("validation", FOLLOWED, KEPT), ("svhn", 3000, 1)],
+)
+def test_how_much_of_a_set_is_kept(name, images, kept):
+    logits, labels = torch.randn(3000, 100), torch.arange(3000) % 100
+    stored = condensed(name, {"logits": logits, "labels": labels, "gradient_norms": torch.ones(3000)})
     assert stored["logits"].shape == (images, kept)
     assert stored["logits"].dtype == stored["gradient_norms"].dtype == torch.float16
+    assert ("labels" in stored) == (name != "svhn")
+    if "labels" in stored:
+        assert torch.equal(stored["labels"], labels[:images])
+
+
+def test_a_temperature_fitted_on_condensed_logits_is_that_of_all_up_to_what_the_rest_hides():
+    """The truth of ten classes scaled by 1.1, four of them kept."""
+    generator = torch.Generator().manual_seed(2)
+    truth = 3 * torch.randn(2000, 10, generator=generator)
+    labels = torch.distributions.Categorical(logits=truth).sample()
+    whole, own = 1.1 * truth, expand(condense(1.1 * truth, labels))
+    assert fitted_temperature(own, labels) == pytest.approx(fitted_temperature(whole, labels), rel=0.05)
 
 
 def test_a_log_density_is_not_rounded():

@@ -5,37 +5,38 @@
 and packed. If a profile asks for an archived run's settings, the DAG uses the archived run.
 """
 
-import lzma
 import sys
 from pathlib import Path
 
 import safetensors.torch
 
-from hdge.study.condensed import KEPT, condensed
+from hdge.study.condensed import condensed
 from hdge.study.errors import HdgeError
-from hdge.study.files import PACKED, atomic_write
+from hdge.study.files import PACKED, atomic_write, packed
 from hdge.study.profiles import Profile, archived_folder
 from hdge.study.runs import Run, RunFolder
 from hdge.study.study import Study
 
 # Notebook 07 draws queues from these rows' logits of training images; those of many classes would fill the archive.
 WITH_TRAINING_IMAGES = ("hdge",)
-FIRST = 3  # seeds of such a row that keep them
+FEW_CLASSES = 10
+FIRST = 3  # seeds of a row that keep the largest files: those logits, and gradient norms, which no claim reads
 
 
 def archive(run: Run, profile: Profile) -> RunFolder:
     """Copy a run that has ended; of one that diverged or did not train, its record and history alone."""
     archived = RunFolder(archived_folder(profile.name, run.row, run.seed))
     record = run.folder.record()
-    seeds = [seed for row, seed in profile.runs(variants=True) if row == run.row][:FIRST]
+    first = run.seed in [seed for row, seed in profile.runs(variants=True) if row == run.row][:FIRST]
     files = {
         "config.json": run.config.to_json().encode(),
         "history.csv": run.folder.content("history.csv"),
     }
     names = sorted(name for name in record["files"] if name.startswith("outputs/"))
-    pooled = run.row in WITH_TRAINING_IMAGES and run.seed in seeds and record.get("outcome", "finished") == "finished"
-    if pooled and run.folder.outputs("train").logits.shape[1] <= KEPT:
-        files["trajectory.safetensors"] = run.folder.content("trajectory.safetensors")
+    pooled = first and run.row in WITH_TRAINING_IMAGES and record.get("outcome", "finished") == "finished"
+    if pooled and run.folder.outputs("train").logits.shape[1] <= FEW_CLASSES:
+        trajectory = run.folder.trajectory().half().contiguous()
+        files["trajectory.safetensors"] = safetensors.torch.save({"logits": trajectory})
     else:
         names = [name for name in names if name != "outputs/train.safetensors"]
     if record.get("outcome", "finished") != "finished":
@@ -43,10 +44,14 @@ def archive(run: Run, profile: Profile) -> RunFolder:
     for name in names:
         tensors = safetensors.torch.load(run.folder.content(name))
         small = condensed(name.removeprefix("outputs/").removesuffix(".safetensors"), tensors)
-        files[name] = safetensors.torch.save({**small, "labels": small["labels"].short()})
+        if "labels" in small:
+            small["labels"] = small["labels"].short()
+        if not first:
+            small.pop("gradient_norms", None)
+        files[name] = safetensors.torch.save(small)
     for name, content in files.items():
         if name.endswith(".safetensors"):
-            name, content = name + PACKED, lzma.compress(content)
+            name, content = name + PACKED, packed(content)
         atomic_write(archived.path / name, content)
     measured = sorted((run.folder.path / "measured").glob("*.safetensors"))
     scored = any(path.name.startswith("critique-") for path in measured)

@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-KEPT = 10  # logits an image that is kept of labelled images; CIFAR-10 keeps all
+KEPT = 4  # logits of a labelled image; up to twice as many classes keep all
 LABELLED = ("train", "validation", "test")
-OF_UNLABELLED = 1  # logits an image that is kept of out-of-distribution images: their label is never asked for
+FOLLOWED = 2000  # validation images that are read and archived, of outputs and of trajectories
+OF_UNLABELLED = 1  # logits of an out-of-distribution image, whose class is never asked for
 
 
 def as_archived(tensor: Tensor) -> Tensor:
@@ -28,9 +29,10 @@ def condense(
     .. math:: r = \log \frac{1}{C - k} \sum_{y \notin K} \exp f(x)[y], \qquad |K| = k
 
     So log q(x), max q(y|x), the predicted label and log q(y|x) of the true label stay what they were, up to float16.
+    What depends on the unlikely classes is approximate: the Brier score, and all that is divided by a temperature.
 
     Args:
-        logits: f(x), shape (N, C). If C is at most k + 1, all are kept.
+        logits: f(x), shape (N, C). If C is at most 2 k, all are kept.
         labels: y, shape (N,); None for images without labels in these classes.
         kept: k, at least 1.
 
@@ -38,7 +40,7 @@ def condense(
         Tensors by name: logits (N, C); or logits (N, k), classes (N, k), rest (N,) and count, which is C.
     """
     classes = logits.shape[1]
-    if classes <= kept + 1:
+    if classes <= 2 * kept:
         return {"logits": as_archived(logits).contiguous()}
     rank = logits if labels is None else logits.scatter(1, labels.long()[:, None], torch.inf)
     chosen = rank.topk(kept, dim=1).indices.sort(dim=1).values
@@ -55,19 +57,27 @@ def condense(
 
 
 def expand(tensors: Mapping[str, Tensor]) -> Float[Tensor, "n classes"]:
-    """Give every class that :func:`condense` left out the mean probability of the rest; float32, shape (N, C)."""
+    """Give every class that :func:`condense` left out the mean probability of the rest; float32, shape (N, C).
+
+    Without ``classes``, as of unlabelled images, the one logit that was kept becomes that of class 0.
+    """
+    logits = tensors["logits"].float()
     if "rest" not in tensors:
-        return tensors["logits"].float()
+        return logits
     rest, classes = tensors["rest"].float(), int(tensors["count"])
-    return rest[:, None].expand(-1, classes).scatter(1, tensors["classes"].long(), tensors["logits"].float())
+    kept = tensors["classes"].long() if "classes" in tensors else torch.zeros_like(logits, dtype=torch.int64)
+    return rest[:, None].expand(-1, classes).scatter(1, kept, logits)
 
 
 def condensed(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Condense a set's outputs; those on training images, which notebook 07 queues, are only rounded."""
-    logits, labels = tensors["logits"], tensors["labels"].long()
+    logits = tensors["logits"]
     if name in LABELLED:
-        small = condense(logits, labels, logits.shape[1] if name == "train" else KEPT)
+        images = FOLLOWED if name == "validation" else len(logits)
+        logits, labels = logits[:images], tensors["labels"].long()[:images]
+        small = {**condense(logits, labels, logits.shape[1] if name == "train" else KEPT), "labels": labels}
     else:
         small = condense(logits, None, OF_UNLABELLED)
+        small.pop("classes", None)
     norms = {"gradient_norms": as_archived(tensors["gradient_norms"])} if "gradient_norms" in tensors else {}
-    return {**small, "labels": labels, **norms}
+    return {**small, **norms}

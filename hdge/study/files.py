@@ -52,6 +52,12 @@ def stored_as(path: Path) -> Path:
     return packed if packed.exists() else path
 
 
+def packed(content: bytes) -> bytes:
+    """Compress tensors, most of which are of two bytes a number."""
+    two_bytes = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lp": 1, "pb": 1}
+    return lzma.compress(content, filters=[two_bytes])
+
+
 def unpacked(content: bytes, path: Path) -> bytes:
     return lzma.decompress(content) if path.suffix == PACKED else content
 

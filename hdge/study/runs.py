@@ -36,7 +36,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hdge.study.checks import finite
-from hdge.study.condensed import condensed, expand
+from hdge.study.condensed import FOLLOWED, condensed, expand
 from hdge.study.config import HOME, TrainConfig, place
 from hdge.study.dependencies import code_digest, imported_modules
 from hdge.study.errors import HdgeError
@@ -66,7 +66,7 @@ def project_root(root: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Logits (N, C) float32 and labels (N,) on one set; of test images also the gradient norms (N,) of log q(x)."""
+    """Logits (N, C) float32 and labels (N,) on one set, 0 where images have none; of evaluation sets gradient norms."""
 
     logits: Float[Tensor, "n classes"]
     labels: Int[Tensor, " n"]
@@ -125,8 +125,8 @@ class RunFolder:
         atomic_write(self.path / "trajectory.safetensors", safetensors.torch.save(tensors))
 
     def trajectory(self) -> Float[Tensor, "epochs n classes"]:
-        """Read the logits of the validation images after every epoch; float16 in the file, float32 here."""
-        return safetensors.torch.load(self.content("trajectory.safetensors"))["logits"].float()
+        """Read the logits of the first validation images after every epoch; float16 in the file, float32 here."""
+        return safetensors.torch.load(self.content("trajectory.safetensors"))["logits"][:, :FOLLOWED].float()
 
     def write_outputs(self, name: str, outputs: Outputs) -> None:
         tensors = {"logits": outputs.logits.float().cpu().contiguous(), "labels": outputs.labels.cpu()}
@@ -144,8 +144,9 @@ class RunFolder:
         for found in (tensors, stored):
             for part in {"logits", "rest", "gradient_norms"} & {part for part, tensor in found.items() if len(tensor)}:
                 finite(f"{self.path / file}: {part}", found[part])
-        norms = stored.get("gradient_norms")
-        return Outputs(expand(stored), stored["labels"].long(), None if norms is None else norms.float())
+        logits, norms = expand(stored), stored.get("gradient_norms")
+        labels = stored.get("labels", torch.zeros(len(logits)))
+        return Outputs(logits, labels.long(), None if norms is None else norms.float())
 
     def weights_digest(self) -> str:
         """Return the fingerprint of the trained weights, which the record of an archived run keeps."""
