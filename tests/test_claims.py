@@ -191,7 +191,7 @@ def test_samples_are_judged_over_seeds_if_they_beat_noise(study, monkeypatch):
     rows += [("cross_entropy", seed, named, 200.0 + seed) for seed in range(3)]
     claim = a_claim(kind="lower", measure="log distance", delta=0.02)
     for noise, verdict in ((800.0, "reproduced"), (150.0, "not testable here")):
-        of_noise = ("uniform noise", np.nan, named, noise)
+        of_noise = ("random starts", np.nan, named, noise)
         table = pd.DataFrame([*rows, of_noise], columns=["method", "seed", "score", "value"])
         study.save_table(table, "05_generation_scores")
         row, _ = verdict_of(study, monkeypatch, claim)

@@ -8,6 +8,7 @@ from torch import nn
 from hdge.core.as_published import published_nll
 from hdge.core.losses import hybrid_terms
 from hdge.core.readings import log_q_x
+from hdge.data.images import ImageSet
 from hdge.methods.adversarial import Adversarial
 from hdge.methods.build import build_method, build_network
 from hdge.methods.contrastive import simclr_loss, supervised_contrastive_loss
@@ -46,6 +47,8 @@ OWN = {
     "igebm_conditional": {"sgld": replace(BLOCKS["sgld"], conditional=True)},
 }
 CPU = torch.device("cpu")
+
+TRAINING = ImageSet("drawn", torch.zeros(1000, 1, 2, 2, dtype=torch.uint8), torch.arange(1000) % 3, ("a", "b", "c"))
 
 
 def config(method: str, **settings) -> TrainConfig:
@@ -88,7 +91,7 @@ def test_hdge_with_the_released_codes_departures_minimises_their_equation(energy
     model.register_forward_hook(lambda *_: seen.append(1))
     settings = QueueSettings(size=50, start="noise", energy=energy, forward_passes=passes)
     torch.manual_seed(0)
-    objective = build_method(config("hdge", queue=settings), model, 3, (1, 2, 2), 1000)
+    objective = build_method(config("hdge", queue=settings), model, TRAINING)
     assert len(objective.queue) == 50  # noise counts as past images
     step = objective(model, lambda: images, labels)
     assert len(seen) == passes
@@ -160,7 +163,7 @@ def drawn_batch() -> tuple[torch.Tensor, torch.Tensor]:
 def test_sampling_methods_minimise_their_equations(method):
     images, labels = drawn_batch()
     model = Fixed()
-    objective = build_method(config(method), model, 3, (1, 2, 2), 1000).double()
+    objective = build_method(config(method), model, TRAINING).double()
     samples, sample_labels = torch.rand(5, 1, 2, 2).double(), torch.tensor([0, 1, 2, 0, 1])
     objective.sampler.draw = lambda model: (samples, sample_labels if method == "igebm_conditional" else None)
     step = objective(model, lambda: images, labels)

@@ -6,7 +6,7 @@ import torch
 
 from hdge.methods.base import frozen
 from hdge.methods.networks import WideResNet
-from hdge.methods.sgld import Chains, sgld_step
+from hdge.methods.sgld import Chains, class_gaussians, sgld_step
 
 
 @pytest.mark.parametrize(("variance", "step_size", "noise"), [(1.0, 0.1, 0.3), (4.0, 1.0, 0.5), (0.5, 0.6, 0.2)])
@@ -96,3 +96,29 @@ def test_chains_go_on_alike_after_saving():
 def test_a_buffer_without_room_for_every_class_is_refused():
     with pytest.raises(ValueError, match="holds 3 chains; it must hold at least 5"):
         Chains((1, 2, 2), 3, 0.0, 1.0, 0.1, seed=0, num_classes=5)
+
+
+def test_starts_of_a_class_have_the_mean_and_covariance_of_its_images():
+    """Of M draws, a mean has the standard error s/sqrt(M), and an entry of the covariance at most s^2 sqrt(2/M)."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(300, 1, 2, 2, generator=generator) * torch.tensor([0.05, 0.1, 0.15, 0.2]).view(1, 1, 2, 2)
+    images[:, :, 0, 1] += images[:, :, 0, 0]
+    labels = torch.arange(300) % 3
+    images += 0.2 * labels.view(-1, 1, 1, 1) - 0.2
+    draws = 40_000
+    drawn = class_gaussians(images, labels, torch.tensor([2, 0]).repeat_interleave(draws), generator)
+    for part, label in zip(drawn.split(draws), (2, 0), strict=True):
+        own, part = images[labels == label].flatten(1), part.flatten(1)
+        spread = own.std(dim=0, correction=0)
+        assert ((part.mean(0) - own.mean(0)).abs() <= 5 * spread / draws**0.5).all()
+        bound = 5 * spread[:, None] * spread * (2 / draws) ** 0.5
+        assert ((torch.cov(part.T) - torch.cov(own.T, correction=0)).abs() <= bound).all()
+
+
+def test_chains_start_and_restart_where_they_are_told_to():
+    chains = Chains((1, 1, 1), size=10, restart=1.0, step_size=0.5, noise=0.0, seed=0, num_classes=5)
+    chains.start_from(torch.arange(5.0).repeat_interleave(2).view(10, 1, 1, 1))
+    labels = torch.tensor([4, 0, 2, 2])
+    assert chains.sample(up, 4, steps=2, labels=labels).flatten().tolist() == [5, 1, 3, 3]
+    assert chains.sample(up, 4, steps=2, labels=labels).flatten().tolist() == [5, 1, 3, 3]
+    assert "starts" not in chains.state_dict()

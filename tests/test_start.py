@@ -12,6 +12,7 @@ from torch.distributed import ProcessGroup
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.start import LEFT_OUT, first_steps
+from hdge.data.augment import to_unit
 from hdge.methods.energy import Sampler
 from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
@@ -109,13 +110,28 @@ def test_a_step_on_a_gpu_never_waits_for_the_host(method, splits):
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_ranks_share_the_chains_and_refuse_a_number_that_cannot_be_shared():
+def test_ranks_share_the_chains_and_refuse_a_number_that_cannot_be_shared(splits):
+    training = splits.train
     own, group = config("jem"), create_autospec(ProcessGroup, instance=True)
     group.rank.return_value, group.size.return_value = 1, 2
-    sampler = Sampler(own, 8, (1, 8, 8), group)
+    sampler = Sampler(own, training, group)
     assert sampler.count == own.sgld.chains // 2
     assert len(sampler.chains.buffer) == own.sgld.buffer // 2
-    assert not sampler.chains.buffer.equal(Sampler(own, 8, (1, 8, 8), None).chains.buffer[: own.sgld.buffer // 2])
+    assert not sampler.chains.buffer.equal(Sampler(own, training, None).chains.buffer[: own.sgld.buffer // 2])
     uneven = replace(own, sgld=replace(own.sgld, chains=21))
     with pytest.raises(HdgeError, match="sgld.chains is 21; it must be a multiple of the 2 ranks"):
-        Sampler(uneven, 8, (1, 8, 8), group)
+        Sampler(uneven, training, group)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_chains_that_start_at_the_classes_have_an_equal_part_of_each(splits, conditional):
+    """The class whose mean is nearest to a start is its own more often than by chance, 1 in 8."""
+    own = config("igebm_conditional" if conditional else "jem")
+    own = replace(own, sgld=replace(own.sgld, start="classes", conditional=conditional, buffer=160))
+    chains = Sampler(own, splits.train, None).chains
+    images = 2 * to_unit(splits.train.images) - 1
+    means = torch.stack([images[splits.train.labels == label].mean(dim=0).flatten() for label in range(8)])
+    nearest = torch.cdist(chains.buffer.flatten(1), means).argmin(dim=1)
+    places = torch.arange(160)
+    assert (nearest == (places // 20 if conditional else places % 8)).float().mean() > 0.6
+    assert chains.buffer.abs().max() <= 1

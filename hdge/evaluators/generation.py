@@ -26,7 +26,7 @@ SCORES = {
     "inception": ("Inception Score", "Fréchet Inception Distance"),
 }
 ACCURACY = "test accuracy"
-REFERENCES = {"test": "test images", "noise": "uniform noise"}
+REFERENCES = {"test": "test images", "noise": "random starts"}
 REPLICATES = 200  # a matrix square root each: the Monte Carlo error of a limit is a quarter of the interval's width
 WIDEST = 512  # features up to which the square roots of so many replicates take seconds, not an hour
 SHOWN = 4  # samples a class in the picture
@@ -131,7 +131,7 @@ def scores_of(features: Tensor, probabilities: Tensor, reference: Mapping[str, T
 
 
 def scores_table(sampled: Sequence[Sampled], reference: Mapping[str, Tensor], critic: str) -> pd.DataFrame:
-    """Accuracy of every run, both scores of its samples, and those of as many test images and as much noise.
+    """Accuracy of every run, both scores of its samples, and those of as many test images and random starts.
 
     The references have their name as method, and no seed. Accuracy has Wilson intervals over test images. Scores have
     centred bootstrap intervals over samples, which are not numbers beyond :data:`WIDEST` features.
@@ -157,7 +157,7 @@ def scores_table(sampled: Sequence[Sampled], reference: Mapping[str, Tensor], cr
 
 @over_runs("start", "step", "n", "log_q_x", "low", "high", "distance", "changed")
 def chains_table(one: Sampled) -> Rows:
-    """How chains from noise and from data move; flows have none.
+    """How chains from random starts and from data move; flows have none.
 
     At every step it has the median of log q(x) in nats, up to a constant of the network, and 5 and 95 % of the chains
     as low and high. Distance from the start is the mean over chains of the root mean square over pixels in [0, 1].

@@ -28,7 +28,7 @@ from hdge.study.roster import label
 ROWS = 2  # of a class's samples in its method's strip
 GAP = 4  # white pixels between classes; one between samples of a class
 MOST_CLASSES = 10  # the width has room for no more
-STARTS = {"noise": ("noise", OUT_COLOUR), "data": ("test images", IN_COLOUR)}
+STARTS = {"noise": ("random starts", OUT_COLOUR), "data": ("test images", IN_COLOUR)}
 
 
 def sample_strip(table: pd.DataFrame, pictures: Sequence[np.ndarray], ax: Axes) -> Axes:
@@ -70,7 +70,7 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figur
     describe(
         figure,
         "Samples of every class, below real images",
-        f"Samples are ends of chains of log q(x|y) from uniform noise ({seeds_phrase(own)}); a flow samples directly. "
+        f"Samples are ends of chains of log q(x|y) from random starts ({seeds_phrase(own)}); a flow samples directly. "
         f"n: {len(own):,} samples, the first {each} of a class. None is chosen, and the table has statistics of each. "
         "Pixels are clipped to their range for the picture, the chains are not. If a network has learnt a class, its "
         "samples resemble the images above. If samples are saturated, black and white alone, the chains have left the "
@@ -119,12 +119,12 @@ def chains_figure(table: pd.DataFrame) -> Figure:
     counts = table.drop_duplicates("start").set_index("start")["n"]
     describe(
         figure,
-        "Chains from noise (red) and from test images (green)",
-        f"Chains of log q(x) are not clipped ({seeds_phrase(table)}). n: {counts['noise']:,} chains from noise, "
-        f"{counts['data']:,} from test images. Lines are medians of log q(x), means of the root-mean-square distance "
-        "and shares of chains. Bands hold 5 to 95 % of the chains. If a density has learnt the data, red rises to "
-        "green and green stays. If it has not, both rise and leave the range of pixels, at distances above the dotted "
-        "1. Values of log q(x) compare within a column only.",
+        "Chains from random starts (red) and from test images (green)",
+        f"Chains of log q(x) are not clipped ({seeds_phrase(table)}). n: {counts['noise']:,} chains from random "
+        f"starts, {counts['data']:,} from test images. Lines are medians of log q(x), means of the root-mean-square "
+        "distance and shares of chains. Bands hold 5 to 95 % of the chains. If a density has learnt the data, red "
+        "rises to green and green stays. If it has not, both rise and leave the range of pixels, at distances above "
+        "the dotted 1. Values of log q(x) compare within a column only.",
     )
     return figure
 
@@ -152,11 +152,10 @@ def scores_figure(table: pd.DataFrame) -> Figure:
     if len(samples):
         caption.append(
             f"n: {int(samples.iloc[0]):,} samples a run; pale bands are 95 % bootstrap intervals over samples, "
-            "averaged "
-            "over runs. Samples are ends of chains of log q(x) from noise; a flow samples directly. Dashed lines are "
-            "as "
-            "many test images, and dotted lines as much uniform noise. The distance is to all training images. If "
-            "samples are few, every distance is larger, and that of the test images is the least to expect."
+            "averaged over runs. Samples are ends of chains of log q(x) from random starts; a flow samples directly. "
+            "Dashed lines are as many test images, and dotted lines as many random starts. The distance is to all "
+            "training images. If samples are few, every distance is larger, and that of the test images is the least "
+            "to expect."
         )
     else:
         caption.append("No samples could be scored.")

@@ -12,7 +12,7 @@ from torch import Tensor
 from hdge.data.augment import to_unit
 from hdge.data.splits import SPLIT_SEED
 from hdge.measure.network import EVALUATION_BATCH, load_network, measure_each, pick_device, splits_of
-from hdge.measure.samples import sample_run
+from hdge.measure.samples import random_starts, sample_run, to_bytes
 from hdge.study.errors import HdgeError
 from hdge.study.measured import Sampled
 from hdge.study.measurements import CRITIC
@@ -108,7 +108,7 @@ def criticise(run: Run, samples: dict[str, Tensor], critic: Critic, protocol: Sa
 
 
 def criticise_reference(critic: Critic, dataset: str, protocol: SamplingProtocol, data_root: Path) -> dict[str, Tensor]:
-    """Read or compute the critic's scores of real images and of uniform noise.
+    """Read or compute the critic's scores of real images and of random starts of chains.
 
     The result has train_mean (D,) and train_covariance (D, D) of the features of all training images, in float64. For
     "test" and "noise", it has <kind>_features (N, D) and <kind>_probabilities (N, C), for as many images as samples.
@@ -118,7 +118,10 @@ def criticise_reference(critic: Critic, dataset: str, protocol: SamplingProtocol
         splits = splits_of(critic.folder, dataset, data_root)
         test = splits.test.images[: protocol.chains]
         generator = torch.Generator().manual_seed(SPLIT_SEED)
-        noise = torch.randint(256, test.shape, generator=generator, dtype=torch.uint8)
+        if protocol.start == "uniform":
+            noise = torch.randint(256, test.shape, generator=generator, dtype=torch.uint8)
+        else:
+            noise = to_bytes((random_starts(splits.train, len(test), None, protocol, generator) + 1) / 2)
         extract = critic.load(tuple(test.shape[1:]))
         train = _features_and_probabilities(extract, splits.train.images)[0].double()
         results = {"train_mean": train.mean(dim=0), "train_covariance": train.T.cov()}

@@ -14,6 +14,7 @@ from hdge.data.splits import SPLIT_SEED, Splits, load_splits
 from hdge.methods.base import frozen
 from hdge.methods.build import build_network
 from hdge.study.errors import HdgeError
+from hdge.study.files import stored_as
 from hdge.study.runs import Run, RunFolder
 
 EVALUATION_BATCH = 500
@@ -56,7 +57,7 @@ def splits_of(folder: RunFolder, dataset: str, data_root: Path) -> Splits:
 
 def load_network(run: Run, shape: tuple[int, ...]) -> nn.Module:
     """Load a run's network for images of a shape (channels, height, width), in evaluation mode on the CPU."""
-    if not (run.folder.path / "weights.safetensors").exists():
+    if not stored_as(run.folder.path / "weights.safetensors").exists():
         raise HdgeError(f"{run.folder.path} has no weights; train the run to have them.")
     record = run.folder.record()
     model = build_network(run.config, len(record["data"]["classes"]), shape)

@@ -12,7 +12,7 @@ from hdge.measure.posthoc import posthoc_scores
 from hdge.measure.samples import sample_run
 from hdge.study.dependencies import PACKAGE, code_digest, imported_modules
 from hdge.study.errors import HdgeError, refuse_unknown
-from hdge.study.files import atomic_write, read_tensors, tensors_digest
+from hdge.study.files import atomic_write, read_tensors, stored_as, tensors_digest
 from hdge.study.measurements import CRITIC, chosen, seeds_of
 from hdge.study.profiles import archived_folder
 from hdge.study.runs import Run, RunFolder
@@ -82,5 +82,5 @@ def _sample_and_score(study: Study, runs: Sequence[Run], asked: Sequence[Run]) -
 
 
 def _has_weights(folder: RunFolder) -> bool:
-    """Check whether a run can be measured here; an archived run cannot."""
-    return (folder.path / "weights.safetensors").exists()
+    """Check whether a run's weights are here; of archived runs only the critic has them."""
+    return stored_as(folder.path / "weights.safetensors").exists()

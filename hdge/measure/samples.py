@@ -14,7 +14,7 @@ from hdge.data.images import ImageSet
 from hdge.measure.network import EVALUATION_BATCH, load_network, pick_device, splits_of
 from hdge.methods.base import frozen
 from hdge.methods.flows import LEVELS, Glow
-from hdge.methods.sgld import log_density_of, sgld_step
+from hdge.methods.sgld import class_gaussians, log_density_of, sgld_step
 from hdge.study.runs import Run
 from hdge.study.settings import SamplingProtocol
 
@@ -27,14 +27,15 @@ def sample_run(run: Run, protocol: SamplingProtocol, data_root: Path) -> dict[st
     Returns:
         samples, uint8 (N, channels, H, W), with their logits (N, C); images (M, channels, H, W), real ones from which
         chains started, and image_labels (M,). With classes: class_samples, class_labels and class_logits alike. With
-        chains: steps (S,), and for chains from "noise" and from "data" <start>_log_q_x (S, N) in nats,
+        chains: steps (S,), and for chains from random starts ("noise") and from "data" <start>_log_q_x (S, N) in nats,
         <start>_distance (S, N), root mean square over pixels in [0, 1], and <start>_changed (S, N), whether
         argmax f(x) has changed since the start.
     """
 
     def measure() -> dict[str, Tensor]:
         device = pick_device()
-        test = splits_of(run.folder, run.config.dataset, data_root).test
+        splits = splits_of(run.folder, run.config.dataset, data_root)
+        test = splits.test
         model = load_network(run, tuple(test.images.shape[1:])).to(device)
         classes = len(test.classes) if run.classifies else 1
         images, image_labels = first_of_each_class(test, protocol.per_class)
@@ -42,7 +43,8 @@ def sample_run(run: Run, protocol: SamplingProtocol, data_root: Path) -> dict[st
         if isinstance(model, Glow):
             results = sample_flow(model, labels, protocol)
         else:
-            results = sample_chains(model, images.to(device), labels, protocol, f"{run.row} seed {run.seed}")
+            training, name = splits.train.to(device), f"{run.row} seed {run.seed}"
+            results = sample_chains(model, training, images.to(device), labels, protocol, name)
         return {name: value.cpu() for name, value in results.items()} | {"images": images, "image_labels": image_labels}
 
     return run.folder.measured("samples", asdict(protocol), measure)
@@ -54,27 +56,39 @@ def first_of_each_class(test: ImageSet, count: int) -> tuple[UInt8[Tensor, "m c 
     return test.images[torch.cat(places)], test.labels[torch.cat(places)]
 
 
+def random_starts(
+    training: ImageSet,
+    count: int,
+    labels: Int[Tensor, " count"] | None,
+    protocol: SamplingProtocol,
+    generator: torch.Generator,
+) -> Float[Tensor, "count channels height width"]:
+    """Draw random starts of chains, pixels in [-1, 1]; those of classes are of all equally, unless labels are given."""
+    device = training.images.device
+    if protocol.start == "uniform":
+        return torch.empty(count, *training.images.shape[1:], device=device).uniform_(-1, 1, generator=generator)
+    every = torch.arange(count, device=device) % len(training.classes)
+    chosen = every if labels is None else labels
+    return class_gaussians(2 * to_unit(training.images) - 1, training.labels, chosen, generator)
+
+
 def sample_chains(
     model: nn.Module,
+    training: ImageSet,
     images: UInt8[Tensor, "m channels height width"],
     labels: Int[Tensor, " l"],
     protocol: SamplingProtocol,
     name: str,
 ) -> dict[str, Tensor]:
-    """Run chains of log q(x) from noise and images, and of log q(x|y) from noise; see :func:`sample_run`."""
+    """Run chains of log q(x) from random starts and images, and of log q(x|y); see :func:`sample_run`."""
     generator = torch.Generator(images.device).manual_seed(protocol.seed)
-
-    def noise(count: int) -> Tensor:
-        start = torch.empty(count, *images.shape[1:], device=images.device)
-        return start.uniform_(-1, 1, generator=generator)
-
     starts: dict[str, tuple[Tensor, Tensor | None]] = {
-        "noise": (noise(protocol.chains), None),
+        "noise": (random_starts(training, protocol.chains, None, protocol, generator), None),
         "data": (2 * to_unit(images) - 1, None),
     }
     conditional = len(labels) > protocol.per_class  # one logit has no classes
     if conditional:
-        starts["class"] = (noise(len(labels)), labels)
+        starts["class"] = (random_starts(training, len(labels), labels, protocol, generator), labels)
     total = protocol.steps * sum(len(start) for start, _ in starts.values())
     results, ends = {"steps": torch.arange(0, protocol.steps + 1, protocol.record_every)}, {}
     with frozen(model), tqdm(total=total, desc=name, unit="step", unit_scale=True) as bar:

@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from hdge.data.images import ImageSet
 from hdge.methods.base import CrossEntropy, Method
 from hdge.methods.networks import ResNet50, WideResNet
 from hdge.study.config import TrainConfig
@@ -35,14 +36,9 @@ def build_network(config: TrainConfig, num_classes: int, shape: tuple[int, ...])
 
 
 def build_method(
-    config: TrainConfig,
-    model: nn.Module,
-    num_classes: int,
-    shape: tuple[int, ...],
-    training_images: int,
-    group: dist.ProcessGroup | None = None,
+    config: TrainConfig, model: nn.Module, training: ImageSet, group: dist.ProcessGroup | None = None
 ) -> Method:
-    """Build the method of a config, for a network and the shape and number of its training images."""
+    """Build the method of a config, for a network and its training images."""
     match METHODS[config.method].module:
         case "base":
             return CrossEntropy(config)
@@ -51,16 +47,16 @@ def build_method(
 
             if "queue" not in METHODS[config.method].blocks:
                 return HdgeBatch(config, group)
-            return Hdge(config, num_classes, training_images, group)
+            return Hdge(config, len(training.classes), len(training), group)
         case "energy":
             from hdge.methods.energy import Igebm, Jem, Sampler
             from hdge.methods.hdge import Hdge
 
-            sampler = Sampler(config, num_classes, shape, group)
+            sampler = Sampler(config, training, group)
             if config.method.startswith("igebm"):
                 return Igebm(config, sampler)
-            hybrid = Hdge(config, num_classes, training_images, group) if config.method == "hdge_jem" else None
-            return Jem(config, sampler, hybrid)
+            own = config.method == "hdge_jem"
+            return Jem(config, sampler, Hdge(config, len(training.classes), len(training), group) if own else None)
         case "contrastive":
             from hdge.methods.contrastive import ContrastivePretraining, JointLoss
 

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from hdge.core.distributed import rank_of
 from hdge.core.readings import log_q_x, of_label
+from hdge.data.augment import to_unit
+from hdge.data.images import ImageSet
 from hdge.methods.base import Method, Step, View, evaluating
 from hdge.methods.hdge import Hdge
-from hdge.methods.sgld import Chains, log_density_of
+from hdge.methods.sgld import Chains, class_gaussians, log_density_of
 from hdge.study.config import TrainConfig
 from hdge.study.errors import require
 from hdge.study.streams import stream_seed
@@ -20,20 +22,23 @@ from hdge.study.streams import stream_seed
 class Sampler(nn.Module):
     """Chains on the density that a network defines; every rank runs an equal share."""
 
-    def __init__(
-        self, config: TrainConfig, num_classes: int, shape: tuple[int, ...], group: dist.ProcessGroup | None
-    ) -> None:
+    def __init__(self, config: TrainConfig, training: ImageSet, group: dist.ProcessGroup | None) -> None:
         super().__init__()
-        self.config, self.num_classes, self.conditional = config, num_classes, config.sgld.conditional
+        self.config, self.num_classes, self.conditional = config, len(training.classes), config.sgld.conditional
         self.rank, ranks = rank_of(group)
         sgld = config.sgld
         for name, value in (("sgld.chains", sgld.chains), ("sgld.buffer", sgld.buffer)):
             require(name, value, value % ranks == 0, f"a multiple of the {ranks} ranks that share them")
         self.count = sgld.chains // ranks
         self.chains = Chains(
-            shape, sgld.buffer // ranks, sgld.restart, sgld.step_size, sgld.noise,
-            stream_seed(config.seed, "chains", self.rank), num_classes if self.conditional else 1,
+            tuple(training.images.shape[1:]), sgld.buffer // ranks, sgld.restart, sgld.step_size, sgld.noise,
+            stream_seed(config.seed, "chains", self.rank), self.num_classes if self.conditional else 1,
         )  # fmt: skip
+        if sgld.start == "classes":
+            places = torch.arange(len(self.chains.buffer), device=training.labels.device)
+            classes = places // self.chains.per_class if self.conditional else places % self.num_classes
+            images = 2 * to_unit(training.images) - 1
+            self.chains.start_from(class_gaussians(images, training.labels, classes, self.chains.generator))
 
     def reseed(self, restart: int) -> None:
         """Reseed the chains by the run's seed and how often the run has diverged."""

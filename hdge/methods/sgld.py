@@ -58,15 +58,45 @@ def sgld_step(
     return samples.detach() + step_size * gradient + noise * xi
 
 
+def class_gaussians(
+    images: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"], classes: Int[Tensor, " m"], generator: torch.Generator
+) -> Float[Tensor, "m *shape"]:
+    r"""Draw from Gaussians with the mean and covariance of each class's images, clipped to [-1, 1].
+
+    .. math:: x = \mu_y + \frac{1}{\sqrt{n_y}} \sum_{i:\, y_i = y} \xi_i (x_i - \mu_y), \qquad \xi_i \sim N(0, 1)
+
+    The n_y images of class y have the mean mu_y. The sum has their covariance, which is never formed.
+
+    Args:
+        images: x_i, shape (N, ...), pixels in [-1, 1].
+        labels: y_i, shape (N,); every class that is drawn has images.
+        classes: y of each draw, shape (M,).
+        generator: source of xi.
+
+    Returns:
+        x, shape (M, ...), on the images' device.
+
+    Source: Yang & Ji 2021 (JEM++), "informative initialization".
+    """
+    drawn = images.new_empty(len(classes), *images.shape[1:])
+    for label in classes.unique():
+        own, places = images[labels == label].flatten(1), classes == label
+        mean = own.mean(dim=0)
+        xi = torch.randn(int(places.sum()), len(own), generator=generator, device=generator.device).to(images.device)
+        drawn[places] = (mean + xi @ (own - mean) / len(own) ** 0.5).view(-1, *images.shape[1:])
+    return drawn.clamp(-1, 1)
+
+
 class Chains(nn.Module):
     """Persistent chains: a replay buffer and a generator, which are both part of a run's state.
 
     The buffer holds ``size`` chains (10,000 in JEM), which start uniform in [-1, 1]. A drawn chain starts afresh with
     probability ``restart`` (0.05 in JEM). Every class has an equal part of the buffer; ``num_classes`` is 1 for log
-    q(x).
+    q(x). :meth:`start_from` gives the chains other starts.
     """
 
     buffer: Tensor
+    starts: Tensor | None
 
     def __init__(
         self,
@@ -86,8 +116,15 @@ class Chains(nn.Module):
         self.restart, self.step_size, self.noise = restart, step_size, noise
         self.per_class = size // num_classes
         self.register_buffer("buffer", torch.empty(self.per_class * num_classes, *shape))
+        # Not part of the state: the same seed draws them again.
+        self.register_buffer("starts", None, persistent=False)
         self.reseed(seed)
         self.buffer.uniform_(-1, 1, generator=self.generator)
+
+    def start_from(self, starts: Float[Tensor, "size *shape"]) -> None:
+        """Begin all chains at these images, one for each place in the buffer, and restart chains at any of them."""
+        self.starts = starts
+        self.buffer.copy_(starts)
 
     def reseed(self, seed: int) -> None:
         """Start the generator anew, as after a divergence."""
@@ -113,7 +150,11 @@ class Chains(nn.Module):
         places = torch.randint(self.per_class, (count,), generator=self.generator, device=device)
         if labels is not None:
             places = places + labels * self.per_class
-        fresh = torch.empty(count, *self.buffer.shape[1:], device=device).uniform_(-1, 1, generator=self.generator)
+        if self.starts is None:
+            fresh = torch.empty(count, *self.buffer.shape[1:], device=device).uniform_(-1, 1, generator=self.generator)
+        else:
+            chosen = torch.randint(self.per_class, (count,), generator=self.generator, device=device)
+            fresh = self.starts[chosen if labels is None else chosen + labels * self.per_class]
         restarted = torch.rand(count, generator=self.generator, device=device) < self.restart
         restarted = restarted.view(-1, *[1] * (self.buffer.ndim - 1))
         samples = torch.where(restarted, fresh, self.buffer[places])

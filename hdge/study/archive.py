@@ -1,8 +1,9 @@
 """The archive: small copies of finished runs, from which the repository's notebooks can draw.
 
 ``python -m hdge.study.archive cifar10-small`` copies runs from ``papermill_runs/<profile>/runs`` to
-``papermill_runs/<profile>/archive``. The copies have no weights, and their logits are condensed
-and packed. If a profile asks for an archived run's settings, the DAG uses the archived run.
+``papermill_runs/<profile>/archive``. Their logits are condensed and packed, and only the critic keeps its weights, so
+that samples of later runs can be scored. If a profile asks for an archived run's settings, the DAG uses the archived
+run.
 """
 
 import sys
@@ -13,6 +14,7 @@ import safetensors.torch
 from hdge.study.condensed import condensed
 from hdge.study.errors import HdgeError
 from hdge.study.files import PACKED, atomic_write, packed
+from hdge.study.measurements import CRITIC
 from hdge.study.profiles import Profile, archived_folder
 from hdge.study.runs import Run, RunFolder
 from hdge.study.study import Study
@@ -27,7 +29,8 @@ def archive(run: Run, profile: Profile) -> RunFolder:
     """Copy a run that has ended; of one that diverged or did not train, its record and history alone."""
     archived = RunFolder(archived_folder(profile.name, run.row, run.seed))
     record = run.folder.record()
-    first = run.seed in [seed for row, seed in profile.runs(variants=True) if row == run.row][:FIRST]
+    seeds = [seed for row, seed in profile.runs(variants=True) if row == run.row]
+    first = run.seed in seeds[:FIRST]
     files = {
         "config.json": run.config.to_json().encode(),
         "history.csv": run.folder.content("history.csv"),
@@ -41,6 +44,8 @@ def archive(run: Run, profile: Profile) -> RunFolder:
         names = [name for name in names if name != "outputs/train.safetensors"]
     if record.get("outcome", "finished") != "finished":
         names = []
+    if run.row == CRITIC and run.seed == seeds[0]:
+        files["weights.safetensors"] = run.folder.content("weights.safetensors")
     for name in names:
         tensors = safetensors.torch.load(run.folder.content(name))
         small = condensed(name.removeprefix("outputs/").removesuffix(".safetensors"), tensors)
@@ -58,7 +63,7 @@ def archive(run: Run, profile: Profile) -> RunFolder:
     for path in measured:
         content = shown_samples(path) if scored and path.name == "samples.safetensors" else path.read_bytes()
         atomic_write(archived.path / "measured" / path.name, content)
-    how = "condensed logits in float16, without weights"
+    how = "condensed logits in float16"
     archived.finish({**record, "archived": how, "weights": run.folder.weights_digest()})
     return archived
 

@@ -8,6 +8,7 @@ from hdge.study.errors import HdgeError, require
 
 Normalize = Literal["l2", "softmax", "none"]
 AttackNorm = Literal["l2", "linf"]
+Start = Literal["uniform", "classes"]
 
 
 def _at_least(least: int, block: str, settings: object, *names: str) -> None:
@@ -73,6 +74,8 @@ class SgldSettings:
         chains: N, chains that one training step runs.
         buffer: chains in the replay buffer.
         restart: probability that a chain starts afresh.
+        start: where chains start: "uniform" noise, or "classes", Gaussians with the means and covariances of the
+            training images of each class, as in JEM++.
         conditional: run the chains of a class on log q(x|y) instead of log q(x).
         energy_weight: weight of the squared energies in igebm's loss.
         energy_gap: largest difference in mean log q(x), data against chains, before a run counts as diverging.
@@ -85,6 +88,7 @@ class SgldSettings:
     chains: int = 64
     buffer: int = 10_000
     restart: float = 0.05
+    start: Start = "uniform"
     conditional: bool = False
     energy_weight: float = 1.0
     energy_gap: float = 1000.0
@@ -166,8 +170,9 @@ class SamplingProtocol:
     networks trained without a sampler have the same start.
 
     Args:
-        chains: chains of log q(x) from uniform noise; their ends are the samples that are scored.
-        per_class: chains of every class: of log q(x|y) from noise, and of log q(x) from test images.
+        chains: chains of log q(x) from random starts; their ends are the samples that are scored.
+        per_class: chains of every class: of log q(x|y) from random starts, and of log q(x) from test images.
+        start: random starts: "uniform" noise or "classes", as in :class:`SgldSettings`.
         steps: steps of every chain.
         step_size: eta, in units of pixels in [-1, 1].
         noise: sigma, in the same units.
@@ -177,6 +182,7 @@ class SamplingProtocol:
 
     chains: int = 320
     per_class: int = 6
+    start: Start = "uniform"
     steps: int = 128
     step_size: float = 1.0
     noise: float = 0.01

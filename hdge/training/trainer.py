@@ -74,7 +74,7 @@ class Trainer:
         self.model: nn.Module = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.compile:
             self.model.compile(fullgraph=True, dynamic=False)
-        self.method = build_method(config, model, self.num_classes, shape, len(self.train_set), group).to(device)
+        self.method = build_method(config, model, self.train_set, group).to(device)
         self.precision = precision_of(config, device)
         self.flip = config.flip and config.dataset not in MIRROR_CHANGES_IMAGE
         # The order is the same on all ranks; noise, crops and dropout are not.

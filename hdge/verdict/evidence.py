@@ -118,7 +118,7 @@ class Evidence:
         return np.log(table.loc[list(seeds), "value"].to_numpy())
 
     def distances(self, row: str) -> tuple[float, float]:
-        """Return the mean Fréchet distance of a row's samples, and that of uniform noise."""
+        """Return the mean Fréchet distance of a row's samples, and that of random starts."""
         scores = self.scores if not self.scores.empty else pd.DataFrame(columns=["method", "score", "value"], dtype=str)
         own = scores[scores["score"].str.startswith("Fréchet")].groupby("method")["value"].mean()
         for name in (row, NOISE):

@@ -54,14 +54,14 @@ def _too_short(evidence: Evidence, row: str) -> str:
 
 
 def of_measure(evidence: Evidence, claim: Claim, row: str) -> str:
-    """Ask whether a claim's measure says anything of a row: samples beat noise, and attacks leave something.
+    """Ask whether a claim's measure says anything of a row: samples beat their starts, and attacks leave something.
 
     Raises:
         MissingError: the row is not measured, which holds the claim up whatever its other baselines are.
     """
     if claim.measure in OF_SAMPLES:
         own, noise = evidence.distances(row)
-        return "" if own < noise else f"samples of {row} are no nearer to images than noise is"
+        return "" if own < noise else f"samples of {row} are no nearer to images than their random starts are"
     if claim.measure == "robust" and evidence.mean("robust", row) == 0:
         return f"attacks leave nothing of {row}"
     return ""
