@@ -130,6 +130,8 @@ for row, seeds in JOBS:
         priority: int(has_chains(configs[0].method))
         # One, however many cores there are: a run's last bits depend on how many threads share its sums.
         threads: 1
+        resources:
+            **profile.resources,
         # Now and then a kernel does not start beside another; what had been trained is left alone.
         retries: 1
         shell:
@@ -151,6 +153,8 @@ for row, seeds in JOBS:
             determined_by=json.dumps(determined_by(profile, row)),
             given=shlex.join([profile.name, row, *map(str, seeds)]),
         threads: 1
+        resources:
+            **profile.resources,
         shell:
             'TQDM_MININTERVAL=10 "$HDGE_PYTHON" -m hdge.cli measure {params.given} --root .'
 
@@ -175,5 +179,8 @@ for notebook in DRAWN:
             scale=profile.scale,  # every caption says it
             measured=protocol_of(notebook),
         threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=60,
         shell:
             '"$HDGE_PYTHON" -m hdge.cli notebook {input[0]:q} {log.notebook:q} --root . --parameters {params.given:q}'

@@ -160,7 +160,7 @@ def _reproduce(arguments: Namespace) -> int:
     command += ["--cores", str(arguments.cores), "--keep-going", "--rerun-incomplete", "--quiet", "rules", "host"]
     command += ["--config", f"profile={arguments.profile}", *([f"only={'+'.join(only)}"] if only else [])]
     command += ["fresh=1"] if arguments.fresh else []
-    command += _elsewhere(arguments)
+    command += _elsewhere(arguments) or ["--resources", f"gpu={max(1, _gpus())}"]
     # The place of the data does not determine a run, so it is no parameter of the DAG.
     environment = {**os.environ, "HDGE_DATA": str(data_root(arguments.data_root))}
     if arguments.dry_run:
@@ -177,6 +177,14 @@ def _reproduce(arguments: Namespace) -> int:
         if Study(arguments.profile, root).path("09_verdict_claims").exists():
             _report(arguments)
     return done
+
+
+def _gpus() -> int:
+    """Count the GPUs that a job may use, as CUDA does, without loading PyTorch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 def _elsewhere(arguments: Namespace) -> list[str]:

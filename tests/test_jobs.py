@@ -5,12 +5,16 @@ import platform
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 
-from hdge.cli import _lock
+from hdge.cli import _gpus, _lock
+from hdge.measure import network
+from hdge.study.errors import HdgeError
 from hdge.study.profiles import Profile, load_profile
 from tests.test_study import Study
 
@@ -115,3 +119,35 @@ def test_a_profile_says_how_many_seeds_a_job_takes():
     assert all(len(seeds) == 1 for _, seeds in load_profile("paper").jobs())
     with pytest.raises(ValueError, match="seeds_per_job is -1; it must be a whole number, 0 for all seeds"):
         Profile("none", "test scale", (0,), {}, {}, seeds_per_job=-1)
+
+
+def test_every_training_of_a_gpu_profile_states_what_it_needs(killed):
+    """All lines but that of the last rule, which does nothing."""
+    done = killed.run("-m", "snakemake", "--config", "profile=paper", "--cores", "2", "--dry-run")
+    stated = [line for line in (done.stdout + done.stderr).splitlines() if line.strip().startswith("resources:")]
+    heavy = [line for line in stated if {"gpu=1", "mem_mb=16000", "runtime=4320"} <= set(line.split(", "))]
+    assert heavy
+    assert len(stated) == len(heavy) + 1
+
+
+@pytest.mark.parametrize(("visible", "gpus"), [("0,2", 2), ("", 0), ("-1", 0), ("GPU-8f3a", 1)])
+def test_gpus_are_counted_as_cuda_sees_them(visible, gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert _gpus() == gpus
+
+
+def test_two_processes_take_different_gpus_and_a_third_shares(tmp_path, monkeypatch):
+    monkeypatch.setattr(network.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=f"uuid-{device}"))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    take = network._free_gpu.__wrapped__  # a process asks once
+    assert [take(), take(), take()] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("resources", "said"), [
+    ({"gpus": 1}, "resource"), ({"gpu": -1}, "resources.gpu is -1"),
+])  # fmt: skip
+def test_resources_that_mean_nothing_are_refused(resources, said):
+    with pytest.raises(HdgeError, match=said):
+        replace(load_profile("smoke"), resources=resources)

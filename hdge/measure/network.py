@@ -1,10 +1,16 @@
 """Outputs of a trained network on test images: its logits, and the gradient norms of log q(x)."""
 
+import contextlib
+import fcntl
+import functools
+import os
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -40,12 +46,30 @@ def with_noise(images: UInt8[Tensor, "n channels height width"], noise: float) -
 
 
 def pick_device() -> torch.device:
-    """Pick the current CUDA device, else the CPU; TF32 is off, because it would round results to 10 bits."""
+    """Pick a CUDA device, else the CPU; TF32 is off, because it would round results to 10 bits.
+
+    One process alone takes a GPU that no other process of the study has; a rank has the one that it was given.
+    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True  # shapes of images never change within a run
+    if not dist.is_initialized() and torch.cuda.device_count() > 1:
+        torch.cuda.set_device(_free_gpu())
     return torch.device("cuda", torch.cuda.current_device())
+
+
+@functools.cache
+def _free_gpu() -> int:
+    """Claim a GPU for as long as this process lives, by a lock on a file that ends with the process."""
+    for device in range(torch.cuda.device_count()):
+        name = f"hdge-{os.getuid()}-{torch.cuda.get_device_properties(device).uuid}.lock"
+        file = os.open(Path(tempfile.gettempdir(), name), os.O_CREAT | os.O_RDWR, 0o600)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # never closed
+            return device
+        os.close(file)
+    return torch.cuda.current_device()
 
 
 def splits_of(folder: RunFolder, dataset: str, data_root: Path) -> Splits:

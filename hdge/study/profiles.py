@@ -31,6 +31,7 @@ NO_SETTINGS = ("seeds", "optional")  # what a row may hold besides settings
 # Names of rows and profiles stand in paths, in lists with commas, and in YAML, where some words are no text.
 NAME = re.compile(r"(?!(?i:yes|no|on|off|true|false|null)$)[^\W\d_][\w.-]*")
 PROOF_SEEDS = 3
+RESOURCES = {"mem_mb": 4000, "runtime": 240, "gpu": 0}
 PROTOCOLS = {"samples": SamplingProtocol, "attacks": AttackProtocol}
 
 
@@ -59,6 +60,8 @@ class Profile:
         proof: rows of which three seeds are trained from scratch, although they are archived, to prove that runs
             reproduce; a list, even an empty one, leaves all other rows to be trained only when asked for.
         seeds_per_job: how many seeds of a row one job trains and then measures; 0 for all. A cluster spreads jobs.
+        resources: what one job of training or measuring needs: mem_mb, runtime in minutes, and gpu, their number. A
+            cluster reserves all three; one machine starts no more jobs than it has GPUs for.
         instructions: "avx2" leaves newer instructions of an x86-64 processor unused, so that runs are equal to the bit
             on processors with and without AVX-512; empty for all that there are.
     """
@@ -74,12 +77,16 @@ class Profile:
     references: tuple[str, ...] = ()
     proof: tuple[str, ...] | None = None
     seeds_per_job: int = 0
+    resources: dict[str, int] = field(default_factory=lambda: dict(RESOURCES))
     instructions: str = ""
 
     def __post_init__(self) -> None:
         per_job = self.seeds_per_job
         require("seeds_per_job", per_job, isinstance(per_job, int) and per_job >= 0, "a whole number, 0 for all seeds")
         require("instructions", repr(self.instructions), self.instructions in ("", "avx2"), "avx2 or empty")
+        for name, value in self.resources.items():
+            refuse_unknown("resource", name, RESOURCES)
+            require(f"resources.{name}", repr(value), type(value) is int and value >= 0, "a whole number, 0 or more")
         for row in self.variants:
             require("variants", row, row not in self.methods, "named unlike the methods")
         for row, own in {**self.methods, **self.variants}.items():
@@ -196,6 +203,7 @@ def _profile(name: str, values: dict[str, Any]) -> Profile:
     )
     others: dict[str, Any] = {part: _protocol(part, values.get(part, {})) for part in PROTOCOLS}
     others |= {"seeds_per_job": values.get("seeds_per_job", 0), "instructions": values.get("instructions", "")}
+    others["resources"] = {**RESOURCES, **_group("resources", values.get("resources", {}))}
     settings, seeds = values["settings"], tuple(values["seeds"])
     others["references"] = _names("references", values.get("references", []), rows["methods"])
     others["proof"] = _names("proof", values["proof"], rows["methods"]) if "proof" in values else None
