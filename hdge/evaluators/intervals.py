@@ -110,14 +110,17 @@ def limits(interval: tuple[float, float], prefix: str = "") -> dict[str, float]:
     return {f"{prefix}low": interval[0], f"{prefix}high": interval[1]}
 
 
-def over_seeds(table: pd.DataFrame, value: str, keys: list[str]) -> pd.DataFrame:
+def over_seeds(
+    table: pd.DataFrame, value: str, keys: list[str], within: tuple[float, float] = (-math.inf, math.inf)
+) -> pd.DataFrame:
     """Mean of a column over seeds and its 95 % Student interval, for every combination of the keys.
 
-    Columns: keys, seeds, ``value``, low, high. Combinations come in order of first appearance.
+    Columns: keys, seeds, ``value``, low, high. Combinations come in order of first appearance. Where every value lies
+    ``within`` bounds, so does the mean. An interval is cut there, which loses no coverage.
     """
     found = []
     for group, part in table.groupby(keys, sort=False):
         names: dict[str, Any] = dict(zip(keys, group, strict=True))
-        interval = limits(student_interval(part[value].tolist()))
+        interval = limits(tuple(np.clip(student_interval(part[value].tolist()), *within).tolist()))
         found.append({**names, "seeds": len(part), value: part[value].mean(), **interval})
     return pd.DataFrame(found, columns=None if found else [*keys, "seeds", value, "low", "high"])

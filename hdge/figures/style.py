@@ -40,8 +40,11 @@ STYLE = {
 
 
 def use_style() -> None:
-    """Set the study's look for all figures drawn from here on."""
+    """Set the study's look for all figures drawn from here on, and have tables shown whole."""
     sns.set_theme(context="paper", style="ticks", rc=STYLE)
+    for limit in ("max_rows", "max_columns", "max_colwidth"):
+        pd.set_option(f"display.{limit}", None)
+    pd.set_option("display.precision", 4)
 
 
 def subplots(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[list[Axes]]]:

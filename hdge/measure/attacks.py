@@ -73,6 +73,24 @@ def attack_run(run: Run, protocol: AttackProtocol, data_root: Path) -> dict[str,
     return run.folder.measured("attacks", asdict(protocol), measure)
 
 
+def attacked_examples(
+    protocol: AttackProtocol, data_root: Path, count: int, run: Run, radius: int
+) -> tuple[Float[Tensor, "n channels height width"], Float[Tensor, "n classes"], Int[Tensor, " n"]]:
+    """Attack the first test images by PGD within a radius of the maximum norm, in 255ths; 0 leaves them as they are.
+
+    Returns:
+        The images in [0, 1], the network's logits of them, and their labels.
+    """
+    test = splits_of(run.folder, run.config.dataset, data_root).test.take(torch.arange(count)).to(pick_device())
+    model, images = load_network(run, tuple(test.images.shape[1:])).to(pick_device()), to_unit(test.images)
+    with torch.random.fork_rng(), frozen(model):
+        torch.manual_seed(protocol.seed)
+        if radius:
+            images = pgd(model, images, test.labels, "linf", radius * UNITS["linf"], protocol.steps)
+        logits = model(images).float()
+    return images.cpu(), logits.cpu(), test.labels.cpu()
+
+
 def attack_network(
     model: nn.Module,
     images: Float[Tensor, "n channels height width"],

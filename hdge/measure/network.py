@@ -79,9 +79,14 @@ def splits_of(folder: RunFolder, dataset: str, data_root: Path) -> Splits:
     return splits
 
 
+def has_weights(run: Run) -> bool:
+    """Check whether a run's weights are here; of archived runs only the critic has them."""
+    return stored_as(run.folder.path / "weights.safetensors").exists()
+
+
 def load_network(run: Run, shape: tuple[int, ...]) -> nn.Module:
     """Load a run's network for images of a shape (channels, height, width), in evaluation mode on the CPU."""
-    if not stored_as(run.folder.path / "weights.safetensors").exists():
+    if not has_weights(run):
         raise HdgeError(f"{run.folder.path} has no weights; train the run to have them.")
     record = run.folder.record()
     model = build_network(run.config, len(record["data"]["classes"]), shape)

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from hdge.measure.attacks import attack_run, to_attack
 from hdge.measure.critic import critic_of, criticise, criticise_reference
+from hdge.measure.network import has_weights
 from hdge.measure.posthoc import posthoc_scores
 from hdge.measure.samples import sample_run
 from hdge.study.dependencies import PACKAGE, code_digest, imported_modules
@@ -34,7 +35,7 @@ def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
             raise HdgeError(f"{row}, seed {seed}: no finished run to measure; run `hdge reproduce {study.name}`.")
     runs, missing = study.runs(True, rows=[row, CRITIC] if seeds_of("samples", row) != "none" else [row])
     own = [run for run in runs if run.row == row]
-    asked = [run for run in own if run.seed in seeds and _has_weights(run.folder)]
+    asked = [run for run in own if run.seed in seeds and has_weights(run)]
     for run in asked:
         borrow(study, run)
     for run in chosen(own, "posthoc"):
@@ -72,15 +73,10 @@ def _sample_and_score(study: Study, runs: Sequence[Run], asked: Sequence[Run]) -
     missing = []
     for run in [run for run in sampled if run in asked]:
         samples = sample_run(run, protocol, study.data_root)
-        if critic is None or not _has_weights(critic.folder):
+        if critic is None or not stored_as(critic.folder.path / "weights.safetensors").exists():
             missing.append(f"{run.row}, seed {run.seed}: not scored, for no {CRITIC} run has its weights here.")
             continue
         criticise(run, samples, critic, protocol)
         if run.folder == critic.folder:
             criticise_reference(critic, run.config.dataset, protocol, study.data_root)
     return missing
-
-
-def _has_weights(folder: RunFolder) -> bool:
-    """Check whether a run's weights are here; of archived runs only the critic has them."""
-    return stored_as(folder.path / "weights.safetensors").exists()

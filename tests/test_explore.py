@@ -1,0 +1,87 @@
+"""Pictures that widgets turn: what they show, and that they stand still without a reader."""
+
+import json
+from functools import partial
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from hdge.evaluators.ood import SCORES
+from hdge.figures import explore as exploring
+from hdge.figures.explore import attacked_figure, explore, score_figure, temperature_figure
+from hdge.study.config import TrainConfig
+from hdge.study.runs import Outputs, Run, RunFolder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two seeds of a classifier whose logits on other images are half as long, without gradient norms."""
+    found = []
+    for seed in (0, 1):
+        generator = torch.Generator().manual_seed(seed)
+        folder = RunFolder(tmp_path / f"cross_entropy-seed{seed}")
+        config = TrainConfig(method="cross_entropy", seed=seed, evaluation_sets=("svhn",))
+        labels = torch.arange(300) % 8
+        logits = torch.randn(300, 8, generator=generator) + 6 * torch.nn.functional.one_hot(labels, 8)
+        folder.write_outputs("test", Outputs(logits, labels))
+        folder.write_outputs("svhn", Outputs(logits / 2, torch.zeros(300, dtype=torch.int64)))
+        folder.finish({"config": json.loads(config.to_json()), "outcome": "finished"})
+        found.append(Run("cross_entropy", seed, folder, config))
+    return found
+
+
+def test_without_a_reader_the_first_of_each_choice_is_drawn_once(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plt, "show", lambda: drawn.append("shown"))
+    explore(lambda **chosen: drawn.append(chosen), row=["hdge", "jem"], temperature=[1.0, 0.5])
+    assert drawn == [{"row": "hdge", "temperature": 1.0}, "shown"]
+
+
+def test_a_choice_of_nothing_is_said(capsys):
+    explore(lambda **chosen: pytest.fail("there is nothing to draw"), row=[], radius=[1.0])
+    assert capsys.readouterr().out == "Nothing to explore: no row at hand.\n"
+
+
+def test_a_reader_gets_a_menu_of_labels_and_a_slider_in_order_that_begins_where_it_is_told(monkeypatch):
+    given, drawn = {}, []
+
+    def interact(draw, **widgets):
+        given.update(widgets)
+        draw(**{name: widget.value for name, widget in widgets.items()})
+
+    monkeypatch.setattr(exploring, "attended", lambda: True)
+    monkeypatch.setattr("ipywidgets.interact", interact)
+    monkeypatch.setattr(plt, "show", lambda: None)
+    explore(lambda **chosen: drawn.append(chosen), row=["hdge", "cross_entropy"], temperature=[1.0, 0.5, 2.0])
+    assert [name for name, _ in given["row"].options] == ["HDGE", "cross-entropy"]
+    assert [value for _, value in given["temperature"].options] == [0.5, 1.0, 2.0]
+    assert drawn == [{"row": "hdge", "temperature": 1.0}]
+
+
+def test_a_score_is_told_with_its_auroc_and_a_missing_one_by_word(runs):
+    title = score_figure(runs, "cross_entropy", SCORES[0], "svhn").axes[0].get_title()
+    assert "mean AUROC 0.99" in title
+    assert "2 seeds" in title
+    assert "no such score" in score_figure(runs, "cross_entropy", SCORES[2], "svhn").axes[0].get_title()
+
+
+def test_a_temperature_above_one_lowers_every_confidence(runs):
+    tall, flat = (temperature_figure(runs, "cross_entropy", t).axes[0] for t in (1.0, 20.0))
+    assert "T = 20" in flat.get_title()
+    right = [max(bar.get_x() for bar in ax.patches if bar.get_height() > 0) for ax in (tall, flat)]
+    assert right[0] > 0.9 > 0.5 > right[1]
+
+
+def test_an_attacks_pictures_are_coloured_by_whether_the_network_is_right(runs):
+    seen = []
+
+    def attack(run: Run, radius: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        seen.append((run.seed, radius))
+        return torch.rand(2, 1, 4, 4), torch.tensor([[9.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 1])
+
+    figure = partial(attacked_figure, attack, runs)(row="cross_entropy", radius=8)
+    assert seen == [(0, 8)]
+    right, wrong = (ax.title for ax in figure.axes)
+    assert (right.get_color(), wrong.get_color()) == (exploring.IN_COLOUR, exploring.OUT_COLOUR)
+    assert right.get_text() == "0, 1.00"
