@@ -195,7 +195,7 @@ def samples_table(sampled: Sequence[Sampled], critic: str, each: int = SHOWN) ->
             found.append({**names, **row, **{name: values[i].item() for name, values in said.items()}})
             pictures.append(images[i].numpy())
 
-    for one in shown[:1]:
+    for one in [one for one in shown if "images" in one.samples][:1]:
         add(one.samples["images"], one.samples["image_labels"], {"method": REFERENCES["test"]}, {})
     for one in shown:
         logits, labels = one.samples["class_logits"].double(), one.samples["class_labels"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import safetensors.torch
 
-from hdge.study.condensed import condensed
+from hdge.study.condensed import as_archived, condensed
 from hdge.study.errors import HdgeError
 from hdge.study.files import PACKED, atomic_write, packed
 from hdge.study.measurements import CRITIC
@@ -61,20 +61,27 @@ def archive(run: Run, profile: Profile) -> RunFolder:
     measured = sorted((run.folder.path / "measured").glob("*.safetensors"))
     scored = any(path.name.startswith("critique-") for path in measured)
     for path in measured:
-        content = shown_samples(path) if scored and path.name == "samples.safetensors" else path.read_bytes()
-        atomic_write(archived.path / "measured" / path.name, content)
+        atomic_write(archived.path / "measured" / path.name, condensed_measurement(path, run.row, scored))
     how = "condensed logits in float16"
     archived.finish({**record, "archived": how, "weights": run.folder.weights_digest()})
     return archived
 
 
-def shown_samples(path: Path) -> bytes:
-    """Drop what no picture shows: if the file has class samples, its other samples and their logits."""
+def condensed_measurement(path: Path, row: str, scored: bool) -> bytes:
+    """Drop what no picture shows of samples, and round what a critic says of them to float16.
+
+    If samples are scored and have classes, the others and their logits are dropped. Real images stay with the critic.
+    """
     with safetensors.safe_open(path, "pt") as file:
-        names = set(file.keys())
-        left_out = {"samples", "logits"} if "class_samples" in names else set()
-        tensors = {name: file.get_tensor(name) for name in names - left_out}
-        return safetensors.torch.save(tensors, file.metadata())
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    left_out: set[str] = set()
+    if path.name == "samples.safetensors":
+        left_out |= {"samples", "logits"} if scored and "class_samples" in tensors else set()
+        left_out |= set() if row == CRITIC else {"images", "image_labels"}
+    small = {name: tensor for name, tensor in tensors.items() if name not in left_out}
+    if path.name.startswith("critique-"):
+        small = {name: as_archived(tensor) for name, tensor in small.items()}
+    return safetensors.torch.save(small, metadata)
 
 
 def main(names: list[str]) -> int:

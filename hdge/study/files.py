@@ -83,10 +83,12 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """Read the tensors and the metadata of a file; a damaged one gives None."""
+    """Read the tensors, float32 for float16, and the metadata of a file; a damaged one gives None."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            wide = {name: tensor.float() if tensor.dtype == torch.half else tensor for name, tensor in tensors.items()}
+            return wide, file.metadata() or {}
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, RuntimeError):
         return None
 
