@@ -5,6 +5,7 @@ import jaxtyping
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a process a core; it must be set before torch is imported
+EXAMPLES = 2000 if os.environ.get("NIGHTLY") else 200  # of tests that feed anything to what reads files
 
 
 @pytest.fixture

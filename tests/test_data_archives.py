@@ -13,6 +13,7 @@ from hdge.data import archives
 from hdge.data import arrays as reader
 from hdge.data.splits import load_evaluation_set, load_splits
 from hdge.study.errors import HdgeError
+from tests.conftest import EXAMPLES
 
 SENTENCE = r"\A[^\n]+; [^\n]+\.\Z"
 
@@ -205,7 +206,7 @@ KEYS = [*archives.KEYS, "classes", "val_images", "train_label"]
 
 @given(st.dictionaries(st.sampled_from(KEYS), st.one_of(st.none(), ANY_ARRAY, LABELS), min_size=1, max_size=4))
 @example({"train_labels": np.r_[np.zeros(39, int), 9]})
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_arrays_an_archive_holds_it_is_read_or_refused(tmp_path_factory, changes):
     root = tmp_path_factory.getbasetemp()
     archive(root / "fuzz.npz", **changes)
@@ -219,7 +220,7 @@ def test_whatever_arrays_an_archive_holds_it_is_read_or_refused(tmp_path_factory
 
 
 @given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=5), st.integers(0, 2000))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=EXAMPLES)
 def test_whatever_happens_to_its_bytes_an_archive_is_read_or_refused(tmp_path_factory, changed, kept):
     root = tmp_path_factory.getbasetemp()
     small, labels = np.zeros((20, 2, 2), np.uint8), np.arange(20, dtype=np.uint8) % 2

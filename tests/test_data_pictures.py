@@ -12,6 +12,7 @@ from PIL import Image
 
 from hdge.data.pictures import read_picture
 from hdge.study.errors import HdgeError
+from tests.conftest import EXAMPLES
 
 RAMP = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
 EIGHT_BITS = np.floor(RAMP / 257 + 0.5).astype(np.uint8)  # 65535 / 255 = 257
@@ -153,7 +154,7 @@ def test_damaged_files_are_refused_by_name(tmp_path):
 
 
 @given(st.sampled_from([".png", ".jpg", ".tif", ".webp", ".bmp"]), st.data())
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=EXAMPLES)
 def test_whatever_happens_to_a_file_it_is_read_or_refused(tmp_path_factory, suffix, data):
     folder = tmp_path_factory.getbasetemp()
     path = folder / f"fuzz{suffix}"

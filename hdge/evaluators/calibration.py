@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import optimize
+from sklearn.metrics import brier_score_loss
 
 from hdge.core.readings import confidence, log_q_y_given_x, of_label, prediction
 from hdge.evaluators.tables import Labels, Logits, Rows, by_row, over_runs
@@ -135,8 +136,10 @@ def brier_score(logits: Logits, labels: Labels) -> float:
     Source: Brier 1950.
     """
     labels = labelled(logits, labels)
-    q = torch.softmax(logits.double(), dim=1)
-    return float((q - torch.nn.functional.one_hot(labels, q.shape[1])).square().sum(dim=1).mean())
+    q = torch.softmax(logits.double(), dim=1).numpy()
+    if q.shape[1] == 1:  # certain of the one class
+        return 0.0
+    return float(brier_score_loss(labels.numpy(), q, labels=range(q.shape[1]), scale_by_half=False))
 
 
 def fitted_temperature(logits: Logits, labels: Labels) -> float:

@@ -247,6 +247,8 @@ def parsed(parser: ArgumentParser, settings: Mapping[str, Any], kind: Any) -> An
         return parser.parse_object(dict(settings))
     except ArgumentError as error:
         raise HdgeError(_type_error(str(error), settings, kind)) from None
+    except OverflowError:
+        raise HdgeError("a setting is a whole number too large for any setting; write a smaller one.") from None
 
 
 def config_from(namespace: Any) -> TrainConfig:

@@ -10,7 +10,7 @@ class HdgeError(ValueError):
 
 def refuse_unknown(kind: str, name: str, known: Collection[str]) -> None:
     """Refuse an unknown name, and suggest the nearest known one."""
-    if name in known:
+    if isinstance(name, str) and name in known:
         return
     near = difflib.get_close_matches(str(name), list(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}."

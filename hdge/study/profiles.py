@@ -272,6 +272,8 @@ def _values(name: Any, folder: Path, before: tuple[str, ...] = ()) -> dict[str, 
         _group(f"profile {name!r}: {part}", values.get(part, {}))
     if "like" not in values:
         return values
-    other = _values(values.pop("like"), folder, (*before, name))
+    model = values.pop("like")
+    require(f"profile {name!r}: like", repr(model), isinstance(model, str), "the name of another profile")
+    other = _values(model, folder, (*before, name))
     shared = {part: merged(other[part], values.get(part, {})) for part in ("settings", *PROTOCOLS) if part in other}
     return {**other, **values, **shared}

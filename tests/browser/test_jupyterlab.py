@@ -82,7 +82,7 @@ def run_all(page, lab: str, name: str) -> list[dict]:
     page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
     deadline = time.monotonic() + MINUTES / 1000
     while True:
-        page.wait_for_timeout(1000)
+        page.wait_for_timeout(3000)
         page.keyboard.press("Control+s")
         answer = page.request.get(f"{lab}/api/contents/{name}.ipynb")
         if not answer.ok:  # the file is being written
