@@ -3,6 +3,7 @@
 import sys
 
 from benchmarks.coverage import measure_coverage
+from benchmarks.damage import measure_damage
 from benchmarks.figures import coverage_figure, step_figure, term_figure
 from benchmarks.start import measure_start
 from benchmarks.step import measure_steps
@@ -14,7 +15,8 @@ from hdge.study.config import HOME
 from hdge.study.study import write_picture, write_table
 
 FOLDER = HOME / "figures" / "benchmarks"
-PARTS = ("term", "step", "wire", "start", "coverage")
+PARTS = ("term", "step", "wire", "start", "coverage", "damage")
+TABLES = {"wire": measure_wire, "start": measure_start, "coverage": measure_coverage, "damage": measure_damage}
 FIGURES = {"term": term_figure, "step": step_figure, "coverage": coverage_figure}
 
 
@@ -25,8 +27,8 @@ def main(names: list[str]) -> int:
         return 2
     use_style()
     for name in names or PARTS:
-        if name in ("wire", "start", "coverage"):
-            table = {"wire": measure_wire, "start": measure_start, "coverage": measure_coverage}[name]()
+        if name in TABLES:
+            table = TABLES[name]()
         else:
             table = (measure_terms if name == "term" else measure_steps)(pick_device())
         if name in FIGURES:

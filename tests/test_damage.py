@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.damage import DAMAGES, HARMLESS, KINDS, PROTOCOL, TINY, damaged, flipped, make, measure
 from hdge.cli import main
 from hdge.data.splits import load_splits
 from hdge.measure import network
@@ -17,32 +18,21 @@ from hdge.study.runs import RunFolder
 from hdge.training.loop import train
 from hdge.training.trainer import Trainer
 
-TINY = TrainConfig(
-    method="cross_entropy", dataset="digits", evaluation_sets=("interp",), depth=10, width=1, epochs=1, crop_padding=1,
-    warmup_steps=0, batch_size=433, precision="float32",
-)  # fmt: skip
 WORDS = [
     "--method=cross_entropy", "--dataset=digits", "--evaluation_sets=[interp]", "--depth=10", "--width=1", "--epochs=1",
     "--crop_padding=1", "--warmup_steps=0", "--batch_size=433", "--precision=float32",
 ]  # fmt: skip
-PROTOCOL = {"steps": 5}
-
-
-def measure() -> dict[str, torch.Tensor]:
-    return {"values": torch.arange(64.0), "count": torch.tensor(3)}
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def folders(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def whole(folders):
     """A finished run with a measurement, and beside it the state of its first step."""
-    root = tmp_path_factory.mktemp("whole")
-    splits = load_splits("digits", root)
-    trainer = Trainer(TINY, splits, torch.device("cpu"))
-    trainer.train_step()
-    folder = train(TINY, RunFolder(root / "run"), root, progress=False)
-    folder.measured("attacks", PROTOCOL, measure)
-    folder.write_state({**trainer.state_dict(), "code": folder.record()["code"], "data": splits.sha256()})
-    return folder
+    return RunFolder(folders["run"])
 
 
 @pytest.fixture
@@ -50,77 +40,16 @@ def copy(whole, tmp_path):
     return RunFolder(Path(shutil.copytree(whole.path, tmp_path / "run")))
 
 
-def seen(folder: RunFolder) -> dict[str, object]:
-    """All that a reader gets of a run, in a form that can be compared."""
-    assert folder.holds(TINY)
-    state = folder.state()
-    tensors = {
-        "weights": folder.weights(), "measured": folder.measured("attacks", PROTOCOL, measure), "model": state["model"],
-        "others": {"trajectory": folder.trajectory(), "random": state["ranks"][0]["random"], "order": state["order"]},
-    }  # fmt: skip
-    for name in ("train", "validation", "test", "interp"):
-        outputs = folder.outputs(name)
-        tensors[name] = {"logits": outputs.logits, "labels": outputs.labels}
-    found = {f"{part} {name}": t.numpy().tobytes() for part, own in tensors.items() for name, t in own.items()}
-    others = {"record": folder.record(), "optimizer": repr(state["optimizer"]), "step": state["step"]}
-    return found | others | {"history": folder.history().to_csv()}
-
-
-def told(folder: RunFolder, expected: dict[str, object]) -> str:
-    """The sentence by which a reader is refused, or nothing if all is read as it was written."""
-    try:
-        found = seen(folder)
-    except HdgeError as error:
-        return str(error)
-    assert found == expected
-    return ""
-
-
-def cut(share: float):
-    return lambda content: content[: int(share * len(content))]
-
-
-def flipped(share: float):
-    def flip(content: bytes) -> bytes:
-        place = min(int(share * len(content)), len(content) - 1)
-        return content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
-
-    return flip
-
-
-DAMAGES = {
-    **{f"cut at {share}": cut(share) for share in (0.1, 0.5, 0.99)},
-    **{f"flipped at {share:.2f}": flipped(share) for share in (0.0, 0.1, 0.4, 0.7, 1.0)},
-    "emptied": lambda content: b"",
-    "a page": lambda content: b"<!doctype html><html><body>404 Not Found</body></html>",
-    "a folder": None,
-}
-FILES = (
-    "record.json", "config.json", "history.csv", "weights.safetensors", "trajectory.safetensors", "state.pt",
-    "outputs/test.safetensors", "outputs/validation.safetensors", "measured/attacks.safetensors", "trained.txt",
-)  # fmt: skip
-
-
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_told_by_name_or_does_no_harm(name, whole, tmp_path):
-    """Flips of single bytes are drawn evenly over the file; its SHA-256 differs for every one of them."""
-    whole.stamp("trained.txt", [whole.path / "record.json"])
-    expected = seen(whole)
-    for label, damage in DAMAGES.items():
-        folder = RunFolder(Path(shutil.copytree(whole.path, tmp_path / label)))
-        path = folder.path / name
-        content = path.read_bytes()
-        if damage is None:
-            path.unlink()
-            path.mkdir()
-        else:
-            path.write_bytes(damage(content))
-        sentence = told(folder, expected)
-        assert not sentence or str(path) in sentence, label
-        assert not sentence or re.search(r"; (delete|restore) .*\.$", sentence), label
-        assert "\n" not in sentence
-        shutil.rmtree(folder.path)
+@pytest.mark.parametrize(("part", "kind"), [(part, kind) for part, kinds in KINDS.items() for kind in kinds], ids=str)
+def test_a_damaged_file_is_told_by_name_or_does_no_harm(part, kind, folders, tmp_path):
+    """Flips of single bytes are drawn evenly over the file."""
+    expected = kind.read(folders[part])
+    for label in DAMAGES:
+        row = damaged(part, kind, label, folders[part], tmp_path / "scratch", expected)
+        assert row["told by name"] or row["said"] == HARMLESS, row
+        assert "\n" not in row["said"], row
+        assert row["said"] == HARMLESS or re.search(r"; [a-z]+ .*\.$|must hold", row["said"]), row
 
 
 def test_a_damaged_measurement_is_taken_anew_and_one_of_an_archived_run_is_told(copy, tmp_path):

@@ -54,8 +54,8 @@ def _of_notebook(study: Study, notebook: str, here: Path) -> Section:
         table for path in stored if 0 < len(table := pd.read_csv(path)) <= LONGEST and notebook != contents.VERDICT
     ]
     executed = here / "notebooks" / f"{notebook}.ipynb"
-    source = executed if executed.exists() else HOME / "notebooks" / f"{notebook}.ipynb"
-    links = [(path.name, os.path.relpath(path, here)) for path in [*stored, source]]
+    source = HOME / "notebooks" / f"{notebook}.ipynb"
+    links = [(path.name, os.path.relpath(path, here)) for path in [*stored, executed if executed.exists() else source]]
     first = read_json(source, "restore it")["cells"][0]["source"]
     title = "".join(first).split("\n")[0].lstrip("# ")
     return Section(title, (), tables, [path for path in pictures if path.exists()], links)
