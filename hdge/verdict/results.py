@@ -54,20 +54,20 @@ def counted(claims: pd.DataFrame) -> dict[str, int]:
 
 
 def summary(committed: bool = False) -> list[str]:
-    """README's answer: a line or two a scale, the forest of claims, and a group of claims a row."""
+    """README's answer: counts of each scale, the clearest of the last one, the forest, and a group of claims a row."""
     tables = {name: table for name in PROFILES if (table := judged(name, committed)) is not None}
     lines = [f"- {load_profile(name).scale}: {counts_phrase(table)}." for name, table in tables.items()]
-    for name, table in tables.items():
+    for name, table in [*tables.items()][-1:]:
         for verdict in ("reproduced", "contradicted"):
             lines += [f"- `{name}`, {text}" for text in clearest(table, verdict)]
         lines += [f"- `{name}`, {text}" for text in why_k_hardly_matters(name, committed)]
-    lines += [under_way(name) for name in PROFILES if name not in tables]
     lines += ["", f"![The paper's claims against their verdicts]({FOREST.relative_to(HOME).as_posix()})", ""]
     lines += header(["claims about", *(f"`{name}`: {', '.join(get_args(Outcome))}" for name in tables)])
     for group in groups():
         counts = (counted(table[table["group"] == group]) for table in tables.values())
         lines.append(line([group, *(", ".join(map(str, count.values())) for count in counts)]))
-    return lines
+    others = [under_way(name) for name in PROFILES if name not in tables]
+    return [*lines, "", *others] if others else lines
 
 
 def under_way(name: str) -> str:
@@ -75,7 +75,8 @@ def under_way(name: str) -> str:
     profile = load_profile(name)
     runs = profile.runs(variants=True)
     archived = sum(profile.archived_record(*run) is not None for run in runs)
-    return f"- {profile.scale}: not judged yet; {archived} of {len(runs)} runs are trained."
+    scale = profile.scale[0].upper() + profile.scale[1:]
+    return f"{scale}: not judged yet; {archived} of {len(runs)} runs are trained."
 
 
 def why_k_hardly_matters(name: str, committed: bool) -> list[str]:
@@ -118,9 +119,32 @@ def said(row: dict[Any, Any]) -> str:
     )
 
 
+def agreement(committed: bool = False) -> list[str]:
+    """The claims that two scales or more have answered, and whether they answer alike."""
+    tables = {
+        name: table.set_index("claim")["verdict"] for name in PROFILES if (table := judged(name, committed)) is not None
+    }
+    verdicts = pd.DataFrame(tables)
+    answered = verdicts.where(~verdicts.isin(("undecided", "not testable here")))
+    shared = answered[answered.notna().sum(axis=1) >= 2]
+    if shared.empty:
+        return []
+    alike = shared.nunique(axis=1) == 1
+    lines = [
+        "## Where the scales agree", "",
+        f"{len(shared)} claims are answered at two scales or more, and {alike.sum()} of them alike.", "",
+        *header(["claim", *(f"`{name}`" for name in shared.columns), "alike"]),
+    ]  # fmt: skip
+    for claim, row in shared.iterrows():
+        lines.append(
+            line([claim, *("–" if pd.isna(said) else said for said in row), "yes" if alike[claim] else "**no**"])
+        )
+    return [*lines, ""]
+
+
 def results(committed: bool = False) -> list[str]:
-    """The page of all results: for each profile every claim with its verdict, and every method in a row."""
-    lines = []
+    """The page of all results: where scales agree, then each profile's claims with their verdicts, and its methods."""
+    lines = agreement(committed)
     for name in PROFILES:
         claims = judged(name, committed)
         if claims is None:
