@@ -73,6 +73,12 @@ def test_what_is_wanted_is_what_is_archived_or_asked_for(study):
         study.profile.wanted(["generativ"])
 
 
+def test_a_row_that_the_profile_lacks_is_refused(study):
+    assert [run.row for run in study.runs(rows=["hdge"])[0]] == ["hdge"]
+    with pytest.raises(HdgeError, match="no row 'hdg'; did you mean 'hdge'"):
+        study.runs(rows=["hdg"])
+
+
 def test_an_archived_run_of_other_settings_does_not_count(study):
     [run], _ = study.runs()
     archive.archive(run, study.profile)

@@ -4,12 +4,14 @@ import json
 from functools import partial
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 import torch
 
 from hdge.evaluators.ood import SCORES
 from hdge.figures import explore as exploring
 from hdge.figures.explore import attacked_figure, explore, score_figure, temperature_figure
+from hdge.figures.style import readable
 from hdge.study.config import TrainConfig
 from hdge.study.runs import Outputs, Run, RunFolder
 
@@ -85,3 +87,18 @@ def test_an_attacks_pictures_are_coloured_by_whether_the_network_is_right(runs):
     right, wrong = (ax.title for ax in figure.axes)
     assert (right.get_color(), wrong.get_color()) == (exploring.IN_COLOUR, exploring.OUT_COLOUR)
     assert right.get_text() == "0, 1.00"
+
+
+def test_a_table_is_shown_whole_with_few_digits_and_no_numbers_of_rows():
+    table = pd.DataFrame({"claim": ["a long sentence " * 9] * 70, "value": 0.123456, "n": 12345, "low": float("nan")})
+    shown = readable(table).to_html()
+    assert shown.count("a long sentence " * 9) == 70
+    assert "0.1235" in shown
+    assert "12,345" in shown
+    assert "–" in shown
+    assert "nowrap" in shown
+    assert ">69<" not in shown
+    assert "kept" in readable(table.head(1).rename_axis("kept")).to_html()
+    assert readable(table.head(0)).to_html()
+    twice = pd.concat([table.head(1), table.head(1)]).assign(held=[True, False])
+    assert "True" in readable(twice).to_html()

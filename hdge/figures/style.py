@@ -13,6 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from pandas.io.formats.style import Styler
 
 from hdge.evaluators.intervals import LEAST_SEEDS, student_interval
 from hdge.study.roster import colour_of, label
@@ -37,14 +38,25 @@ STYLE = {
     "svg.hashsalt": "hdge",
     "figure.constrained_layout.use": True,
 }
+ONE_LINE = {"white-space": "nowrap", "text-align": "left"}
 
 
 def use_style() -> None:
-    """Set the study's look for all figures drawn from here on, and have tables shown whole."""
+    """Set the study's look for all figures drawn from here on."""
     sns.set_theme(context="paper", style="ticks", rc=STYLE)
-    for limit in ("max_rows", "max_columns", "max_colwidth"):
-        pd.set_option(f"display.{limit}", None)
-    pd.set_option("display.precision", 4)
+
+
+def readable(table: pd.DataFrame) -> Styler:
+    """Show a whole table in a notebook: numbers to four significant digits, text on one line, no numbers of rows."""
+
+    def written(value: Any) -> str:
+        if isinstance(value, float):
+            return format(value, ".4g")
+        return format(value, ",") if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+    table = table if table.index.is_unique else table.reset_index(drop=True)
+    styled = table.style.format(written, na_rep="–").set_properties(None, **ONE_LINE)
+    return styled.hide(axis="index") if table.index.nlevels == 1 and table.index.name is None else styled
 
 
 def subplots(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, list[list[Axes]]]:

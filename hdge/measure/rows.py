@@ -26,14 +26,16 @@ def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
     If one of the runs is the critic, it scores real images as well. All finished runs of the row decide which of them
     are measured, whichever seeds are asked for.
     """
-    refuse_unknown("method", row, study.profile.methods | study.profile.variants)
+    known = study.profile.methods | study.profile.variants
+    refuse_unknown("method", row, known)
     for seed in seeds:
         if (row, seed) not in study.profile.runs(variants=True):
             known = ", ".join(str(own) for name, own in study.profile.runs(variants=True) if name == row)
             raise HdgeError(f"profile {study.name!r} has no seed {seed} of {row}; choose from {known}.")
         if not (RunFolder.of(study.name, row, seed, study.root).path / "record.json").exists():
             raise HdgeError(f"{row}, seed {seed}: no finished run to measure; run `hdge reproduce {study.name}`.")
-    runs, missing = study.runs(True, rows=[row, CRITIC] if seeds_of("samples", row) != "none" else [row])
+    with_critic = CRITIC in known and seeds_of("samples", row) != "none"
+    runs, missing = study.runs(True, rows=[row, CRITIC] if with_critic else [row])
     own = [run for run in runs if run.row == row]
     asked = [run for run in own if run.seed in seeds and has_weights(run)]
     for run in asked:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hdge.study.config import data_root
-from hdge.study.errors import HdgeError
+from hdge.study.errors import HdgeError, refuse_unknown
 from hdge.study.profiles import archived_folder, load_profile
 from hdge.study.runs import Run, RunFolder, atomic_write, project_root
 
@@ -47,6 +47,9 @@ class Study:
             archived: whether an archived run stands in for one that is not there.
             rows: look at these alone, even if none of their runs is finished; empty for all.
         """
+        known = self.profile.methods | self.profile.variants
+        for row in rows:
+            refuse_unknown("row", row, known)
         runs, missing = [], []
         for row, seed in self.profile.runs(variants):
             if rows and row not in rows:

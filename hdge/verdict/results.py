@@ -135,10 +135,9 @@ def agreement(committed: bool = False) -> list[str]:
         f"{len(shared)} claims are answered at two scales or more, and {alike.sum()} of them alike.", "",
         *header(["claim", *(f"`{name}`" for name in shared.columns), "alike"]),
     ]  # fmt: skip
-    for claim, row in shared.iterrows():
-        lines.append(
-            line([claim, *("–" if pd.isna(said) else said for said in row), "yes" if alike[claim] else "**no**"])
-        )
+    for (claim, row), same in zip(shared.iterrows(), alike, strict=True):
+        said = ("–" if pd.isna(verdict) else verdict for verdict in row)
+        lines.append(line([claim, *said, "yes" if same else "**no**"]))
     return [*lines, ""]
 
 
