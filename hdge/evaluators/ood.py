@@ -171,6 +171,11 @@ def posthoc_table(scored: Sequence[tuple[Run, Mapping[str, Tensor]]], replicates
     return rows([run for run, _ in scored], detection, _columns(replicates))
 
 
+def posthoc_beside(table: pd.DataFrame, posthoc: pd.DataFrame) -> pd.DataFrame:
+    """Put post-hoc detectors between cross-entropy's own scores and HDGE's, of :func:`auroc_table`."""
+    return pd.concat([table[table["method"] == "cross_entropy"], posthoc, table[table["method"] == "hdge"]])
+
+
 def log_q_x_histograms(runs: Sequence[Run], bins: int = 30) -> pd.DataFrame:
     """Histograms of log q(x) in nats, in and out of distribution, one pair a run and set (paper, Figure 1).
 

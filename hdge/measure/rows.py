@@ -30,8 +30,8 @@ def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
     refuse_unknown("method", row, known)
     for seed in seeds:
         if (row, seed) not in study.profile.runs(variants=True):
-            known = ", ".join(str(own) for name, own in study.profile.runs(variants=True) if name == row)
-            raise HdgeError(f"profile {study.name!r} has no seed {seed} of {row}; choose from {known}.")
+            planned = ", ".join(str(own) for name, own in study.profile.runs(variants=True) if name == row)
+            raise HdgeError(f"profile {study.name!r} has no seed {seed} of {row}; choose from {planned}.")
         if not (RunFolder.of(study.name, row, seed, study.root).path / "record.json").exists():
             raise HdgeError(f"{row}, seed {seed}: no finished run to measure; run `hdge reproduce {study.name}`.")
     with_critic = CRITIC in known and seeds_of("samples", row) != "none"

@@ -3,6 +3,7 @@
 import io
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class Study:
         self.saved = self.root if str(root) else self.root / EXPLORED
 
     def runs(
-        self, variants: bool = False, archived: bool = True, rows: Sequence[str] = ()
+        self, variants: bool = False, archived: bool = True, rows: Sequence[str] = (), sets: Sequence[str] = ()
     ) -> tuple[list[Run], list[str]]:
         """Return the finished runs, and one sentence for each run or set that is missing or has other settings.
 
@@ -46,6 +47,7 @@ class Study:
             variants: whether runs of the profile's variants are wanted, too.
             archived: whether an archived run stands in for one that is not there.
             rows: look at these alone, even if none of their runs is finished; empty for all.
+            sets: look at these out-of-distribution sets alone; empty for all.
         """
         known = self.profile.methods | self.profile.variants
         for row in rows:
@@ -62,6 +64,11 @@ class Study:
             if record.get("outcome", "finished") != "finished":
                 missing.append(f"{row}, seed {seed}: {how_it_ended(record)}; not in the tables.")
                 continue
+            for name in sets:
+                refuse_unknown("out-of-distribution set", name, config.evaluation_sets)
+            if sets:
+                config = replace(config, evaluation_sets=tuple(sets))
+                run = replace(run, config=config)
             folder = run.folder
             runs.append(run)
             remedy = f"delete {folder.path} to have the run trained anew"
