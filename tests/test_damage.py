@@ -41,7 +41,10 @@ def copy(whole, tmp_path):
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(("part", "kind"), [(part, kind) for part, kinds in KINDS.items() for kind in kinds], ids=str)
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [pytest.param(part, kind, id=f"{part}-{kind.name}") for part, kinds in KINDS.items() for kind in kinds],
+)
 def test_a_damaged_file_is_told_by_name_or_does_no_harm(part, kind, folders, tmp_path):
     """Flips of single bytes are drawn evenly over the file."""
     expected = kind.read(folders[part])
