@@ -80,7 +80,7 @@ def test_a_row_that_the_profile_lacks_is_refused(study):
 
 
 def test_sets_to_look_at_are_those_of_the_profile(study):
-    [run], missing = study.runs(rows=["hdge"], sets=["celeba", "svhn"])
+    [run], _ = study.runs(rows=["hdge"], sets=["celeba", "svhn"])
     assert run.stored_sets() == ["celeba", "svhn"]
     assert set(ood.auroc_table([run], replicates=10)["ood_set"]) == {"celeba", "svhn"}
     with pytest.raises(HdgeError, match="no out-of-distribution set 'celeb'; did you mean 'celeba'"):
