@@ -2,18 +2,23 @@
 
 import json
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
 
+from hdge.data.images import ImageSet
 from hdge.evaluators.ood import SCORES
 from hdge.figures import explore as exploring
 from hdge.figures.explore import attacked_figure, explore, score_figure, temperature_figure
 from hdge.figures.style import readable
+from hdge.measure import attacks
 from hdge.study.config import TrainConfig
 from hdge.study.runs import Outputs, Run, RunFolder
+from tests.test_robustness import SMALL, small_case
 
 
 @pytest.fixture
@@ -102,3 +107,18 @@ def test_a_table_is_shown_whole_with_few_digits_and_no_numbers_of_rows():
     assert readable(table.head(0)).to_html()
     twice = pd.concat([table.head(1), table.head(1)]).assign(held=[True, False])
     assert "True" in readable(twice).to_html()
+
+
+def test_examples_stay_within_the_radius_and_have_the_networks_logits(runs, monkeypatch):
+    model, images, labels = small_case()
+    pixels = (images * 255).to(torch.uint8)
+    test = ImageSet("drawn", pixels, labels, ("a", "b"))
+    monkeypatch.setattr(attacks, "splits_of", lambda folder, dataset, root: SimpleNamespace(test=test))
+    monkeypatch.setattr(attacks, "load_network", lambda run, shape: model)
+    for radius in (0, 16):
+        own, logits, true = attacks.attacked_examples(SMALL, Path(), 5, runs[0], radius)
+        moved = (own - pixels[:5] / 255).abs().max().item()
+        assert moved <= radius / 255 + 1e-6  # float32 pixels of at most 1
+        assert (moved > 0) == (radius > 0)
+        torch.testing.assert_close(logits, model(own).float())
+        assert true.equal(labels[:5])

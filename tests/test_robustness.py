@@ -1,6 +1,5 @@
 import json
 import math
-from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from hdge.data.images import ImageSet
 from hdge.evaluators import robustness
 from hdge.evaluators.robustness import STRONG, WORST
 from hdge.figures import style
@@ -279,21 +277,6 @@ def test_a_measurement_is_read_and_its_data_are_not_wanted(runs, tmp_path, monke
     again = attacks.attack_run(runs[0], SMALL, tmp_path)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert first["l2"].shape == (3, 24)
-
-
-def test_examples_stay_within_the_radius_and_have_the_networks_logits(runs, monkeypatch):
-    model, images, labels = small_case()
-    pixels = (images * 255).to(torch.uint8)
-    test = ImageSet("drawn", pixels, labels, ("a", "b"))
-    monkeypatch.setattr(attacks, "splits_of", lambda folder, dataset, root: SimpleNamespace(test=test))
-    monkeypatch.setattr(attacks, "load_network", lambda run, shape: model)
-    for radius in (0, 16):
-        own, logits, true = attacks.attacked_examples(SMALL, Path(), 5, runs[0], radius)
-        moved = (own - pixels[:5] / 255).abs().max().item()
-        assert moved <= radius / 255 + 1e-6  # float32 pixels of at most 1
-        assert (moved > 0) == (radius > 0)
-        torch.testing.assert_close(logits, model(own).float())
-        assert true.equal(labels[:5])
 
 
 def test_figures_have_captions_and_a_panel_a_norm_and_check(runs):

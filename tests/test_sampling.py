@@ -298,16 +298,3 @@ def test_a_given_inception_judges_through_torch_fidelity(study, tmp_path, monkey
     assert {"Inception Score", "Fréchet Inception Distance"} < set(scores)
     with pytest.raises(HdgeError, match="no such file"):
         critics.critic_of([run], str(tmp_path / "absent"))
-
-
-def test_random_starts_of_classes_lie_nearest_to_their_own_class(splits):
-    """By chance, 1 in 8 would."""
-    protocol, labels = dataclasses.replace(TINY, start="classes"), torch.arange(8).repeat_interleave(20)
-    images = 2 * sampling.to_unit(splits.train.images) - 1
-    means = torch.stack([images[splits.train.labels == label].mean(dim=0).flatten() for label in range(8)])
-    for own, expected in ((labels, labels), (None, torch.arange(160) % 8)):
-        starts = sampling.random_starts(splits.train, 160, own, protocol, torch.Generator().manual_seed(0))
-        nearest = torch.cdist(starts.flatten(1), means).argmin(dim=1)
-        assert (nearest == expected).float().mean() > 0.6
-    uniform = sampling.random_starts(splits.train, 160, labels, TINY, torch.Generator().manual_seed(0))
-    assert uniform.equal(torch.empty(160, 1, 8, 8).uniform_(-1, 1, generator=torch.Generator().manual_seed(0)))

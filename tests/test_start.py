@@ -13,9 +13,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.start import LEFT_OUT, first_steps
 from hdge.data.augment import to_unit
+from hdge.measure.samples import random_starts
 from hdge.methods.energy import Sampler
 from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
+from hdge.study.settings import SamplingProtocol
 from hdge.training.trainer import Trainer, precision_of
 from tests.test_methods import CPU, config
 
@@ -135,3 +137,16 @@ def test_chains_that_start_at_the_classes_have_an_equal_part_of_each(splits, con
     places = torch.arange(160)
     assert (nearest == (places // 20 if conditional else places % 8)).float().mean() > 0.6
     assert chains.buffer.abs().max() <= 1
+
+
+def test_random_starts_of_classes_lie_nearest_to_their_own_class(splits):
+    """By chance, 1 in 8 would."""
+    protocol, labels = SamplingProtocol(start="classes"), torch.arange(8).repeat_interleave(20)
+    images = 2 * to_unit(splits.train.images) - 1
+    means = torch.stack([images[splits.train.labels == label].mean(dim=0).flatten() for label in range(8)])
+    for own, expected in ((labels, labels), (None, torch.arange(160) % 8)):
+        starts = random_starts(splits.train, 160, own, protocol, torch.Generator().manual_seed(0))
+        nearest = torch.cdist(starts.flatten(1), means).argmin(dim=1)
+        assert (nearest == expected).float().mean() > 0.6
+    uniform = random_starts(splits.train, 160, labels, SamplingProtocol(), torch.Generator().manual_seed(0))
+    assert uniform.equal(torch.empty(160, 1, 8, 8).uniform_(-1, 1, generator=torch.Generator().manual_seed(0)))

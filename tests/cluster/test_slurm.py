@@ -117,7 +117,8 @@ def test_slurm_draws_what_a_local_run_draws_also_if_a_job_is_killed(tmp_path, sl
     assert local.reproduce().returncode == 0
     cluster = smaller(tmp_path / "cluster")
     cluster.edit("workflow/slurm/config.yaml", "latency-wait: 60\n", "latency-wait: 10\n" + HERE)
-    cluster.edit("workflow/slurm/config.yaml", "mem_mb: 4000", "mem_mb: 2000")
+    cluster.edit("hdge/study/profiles.py", '"mem_mb": 4000', '"mem_mb": 2000')
+    cluster.edit("Snakefile", "mem_mb=4000", "mem_mb=2000")
     process = cluster.begin(
         "-m", "hdge.cli", "reproduce", "smoke", "--workflow-profile", "workflow/slurm", "--jobs", "2"
     )
