@@ -117,7 +117,7 @@ def test_json_that_is_no_object_is_refused_with_its_remedy(content, tmp_path):
         ("  hdge:", "  hdge:\nvariants: {7: {method: hdge}}", "row 7 cannot be a name"),
         ("scale: test scale", "scale: ", "scale is None; it must be a text"),
         ("scale: test scale", "like: mine", "is like itself, through mine"),
-        ("scale: test scale", "like: [mine]", r"like is \['mine'\]; it must be the name of another"),
+        ("scale: test scale", "like: [mine]", r"profile \['mine'\] cannot be a name"),
         ("scale: test scale", "scale: x\nsamples: [1]", "samples is .*; it must be a group"),
         ("scale: test scale", "scale: x\nsamples: {steps: }", "steps is empty"),
     ],

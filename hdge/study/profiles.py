@@ -273,7 +273,7 @@ def _values(name: Any, folder: Path, before: tuple[str, ...] = ()) -> dict[str, 
     if "like" not in values:
         return values
     model = values.pop("like")
-    require(f"profile {name!r}: like", repr(model), isinstance(model, str), "the name of another profile")
+    _require_name(f"profile {name!r}: like profile", model)
     other = _values(model, folder, (*before, name))
     shared = {part: merged(other[part], values.get(part, {})) for part in ("settings", *PROTOCOLS) if part in other}
     return {**other, **values, **shared}
