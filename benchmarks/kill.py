@@ -4,6 +4,9 @@ Every kill is a SIGKILL of all processes at once, or of the first one alone, whi
 is started again. The same command goes on, until it has ended by itself. What is then stored must equal, to the bit,
 what an unbroken run has stored. Half of the kills hit single runs, whose state is saved every second, and half the
 smoke study: training, measuring, drawing, and Snakemake itself.
+
+The kills come in parts of at most ten. The table is written after each part, and the same command goes on after the
+parts that the table holds from the same code and seed.
 """
 
 import argparse
@@ -19,12 +22,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
 import yaml
+from tqdm import tqdm
 
 from hdge.study.config import HOME
+from hdge.study.dependencies import code_digest
 from hdge.study.study import write_table
 
 # A method of every kind: plain, with a queue, with chains, with two stages, and a flow.
@@ -37,6 +43,7 @@ METHODS: dict[str, dict[str, object]] = {
     "glow": {"epochs": 15, "learning_rate": 1.0e-3, "noise": 0.0, "flow": {"levels": 2, "depth": 2, "width": 16}},
 }
 STUDY = "smoke"
+KILLS_A_PART = 10
 MACHINE_DEPENDENT = "_seconds.csv"  # tables of measured time
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 
@@ -145,16 +152,36 @@ def kill_study(times: int, rng: random.Random) -> Tried:
         tables = [path for path in figures.rglob("*") if path.is_file() and not path.name.endswith(MACHINE_DEPENDENT)]
         return _digests([*tables, *(folder / "papermill_runs").rglob("outputs/*.safetensors")], folder)
 
-    return kill_all(f"study {STUDY}", command, stored, times, rng)
+    return kill_all(STUDY, command, stored, times, rng)
 
 
-def measure_kills(times: int, seed: int = 0) -> pd.DataFrame:
-    """Spread kills over the methods and the study, and say of each what came of it."""
-    rng = random.Random(seed)
+def parts_of(times: int) -> list[tuple[str, int, int]]:
+    """Spread kills over the methods and the study: a name, the number of the part, and its kills."""
     share = {name: (times // 2) // len(METHODS) for name in METHODS}
-    found = [kill_run(name, count, rng) for name, count in share.items() if count]
-    found.append(kill_study(times - sum(share.values()), rng))
-    return pd.DataFrame([{**vars(one), "differences": len(one.differences)} for one in found])
+    share[STUDY] = times - sum(share.values())
+    return [
+        (name, part, min(KILLS_A_PART, kills - start))
+        for name, kills in share.items()
+        for part, start in enumerate(range(0, kills, KILLS_A_PART))
+    ]
+
+
+def measure_kills(times: int, seed: int, path: Path) -> pd.DataFrame:
+    """Kill part by part, and keep in a table what came of each; a part's moments depend on the seed and its name."""
+    code = code_digest([*sorted((HOME / "hdge").rglob("*.py")), Path(__file__)])[:16]
+    known = pd.read_csv(path).to_dict("records") if path.exists() else []
+    kept = [row for row in known if (row["code"], row["seed"]) == (code, seed)]
+    done: dict[Any, Any] = {(row["name"], row["part"], row["kills"]): row for row in kept}
+    rows = []
+    for name, part, kills in tqdm(parts_of(times), desc="kills", unit="part"):
+        if (name, part, kills) not in done:
+            rng = random.Random(f"{seed} {name} {part}")
+            tried = kill_study(kills, rng) if name == STUDY else kill_run(name, kills, rng)
+            counted = {**vars(tried), "differences": len(tried.differences)}
+            done[name, part, kills] = {**counted, "part": part, "seed": seed, "code": code}
+        rows.append(done[name, part, kills])
+        write_table(pd.DataFrame(rows), path)
+    return pd.DataFrame(rows)
 
 
 def main() -> int:
@@ -162,9 +189,10 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=100, help="kills in all")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
-    table = measure_kills(arguments.times, arguments.seed)
-    write_table(table, HOME / "figures" / "benchmarks" / "kill.csv")
-    print(table.to_string(index=False))
+    if arguments.times < 1:
+        parser.error(f"--times is {arguments.times}; it must be at least 1.")
+    table = measure_kills(arguments.times, arguments.seed, HOME / "figures" / "benchmarks" / "kill.csv")
+    print(table.groupby("name", sort=False)[["kills", "starts", "completions", "differences"]].sum().to_string())
     print(json.dumps({"survived": int(table["kills"].sum()), "differences": int(table["differences"].sum())}))
     return int(table["differences"].sum() > 0)
 
