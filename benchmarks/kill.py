@@ -30,8 +30,8 @@ import yaml
 from tqdm import tqdm
 
 from hdge.study.config import HOME
-from hdge.study.dependencies import code_digest
-from hdge.study.study import write_table
+from hdge.study.dependencies import PACKAGE, code_digest
+from hdge.study.study import read_table, write_table
 
 # A method of every kind: plain, with a queue, with chains, with two stages, and a flow.
 SMALL = {"dataset": "digits", "depth": 10, "width": 1, "precision": "float32", "crop_padding": 1, "warmup_steps": 5}
@@ -166,10 +166,17 @@ def parts_of(times: int) -> list[tuple[str, int, int]]:
     ]
 
 
+def _code() -> str:
+    """Fingerprint all that the kills run: the package, the notebooks, this file, the Snakefile and the profile."""
+    modules = [*sorted(PACKAGE.rglob("*.py")), *sorted((HOME / "notebooks").glob("*.ipynb")), Path(__file__)]
+    texts = [(HOME / name).read_bytes() for name in ("Snakefile", f"profiles/{STUDY}.yaml")]
+    return hashlib.sha256(b"".join([code_digest(modules).encode(), *texts])).hexdigest()[:16]
+
+
 def measure_kills(times: int, seed: int, path: Path) -> pd.DataFrame:
     """Kill part by part, and keep in a table what came of each; a part's moments depend on the seed and its name."""
-    code = code_digest([*sorted((HOME / "hdge").rglob("*.py")), Path(__file__)])[:16]
-    known = pd.read_csv(path).to_dict("records") if path.exists() else []
+    code = _code()
+    known = read_table(path).to_dict("records") if path.exists() else []
     kept = [row for row in known if (row["code"], row["seed"]) == (code, seed)]
     done: dict[Any, Any] = {(row["name"], row["part"], row["kills"]): row for row in kept}
     rows = []
