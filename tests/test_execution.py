@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import tempfile
 
 import nbformat
 import pytest
@@ -47,6 +48,20 @@ def test_a_notebook_runs_in_the_python_that_asks_whatever_kernels_there_are(tmp_
     assert (folder / "ran").read_text() == f"{sys.executable} given"
     assert nbformat.read(folder / "out" / "b.ipynb", 4).cells
     assert "kernelspec" in nbformat.read(source, 4).metadata
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("depth", "transport"), [(0, "ipc"), (120, "tcp")])
+def test_kernels_that_start_at_once_cannot_be_given_the_same_port(depth, transport, tmp_path, monkeypatch):
+    """They have no ports, unless their folder is too deep for a socket's name."""
+    if depth:
+        temporary = tmp_path / ("x" * depth)
+        temporary.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    asked = "from ipykernel.kernelapp import IPKernelApp"
+    source = notebook(tmp_path / "a.ipynb", asked, "open('transport', 'w').write(IPKernelApp.instance().transport)")
+    assert main(["notebook", str(source), str(tmp_path / "b.ipynb")]) == 0
+    assert (tmp_path / "transport").read_text() == transport
 
 
 @pytest.mark.filterwarnings("default")

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from traitlets.config import Config
+
 from hdge.study.errors import HdgeError, refuse_unknown
 
+SOCKET_FOLDER = 90  # characters; a socket's name has at most 103, and Jupyter appends "/kernel-ipc-5"
 INJECTED = "# Parameters\n"  # how papermill begins the cell that it injects
 
 
@@ -72,10 +75,10 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     _pass_on_progress(notebook.stem)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with own_kernel() as kernel:
+        with own_kernel() as (kernel, config):
             papermill.execute_notebook(
                 source, target, parameters, cwd=str(notebook.parent), log_output=True, progress_bar=False,
-                kernel_name=kernel, language="python",
+                kernel_name=kernel, language="python", config=config,
                 extra_arguments=["--IPKernelApp.log_level=50"],  # the kernel's log is of no use to a reader
             )  # fmt: skip
     except PapermillExecutionError as error:
@@ -88,10 +91,12 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def own_kernel() -> Iterator[str]:
+def own_kernel() -> Iterator[tuple[str, Config]]:
     """Describe this Python to Jupyter under the first name that it looks up, and keep its files out of the home.
 
-    The kernel "python3" of a user's home may be another environment's, and a home may be read-only.
+    The kernel "python3" of a user's home may be another environment's, and a home may be read-only. Jupyter reserves no
+    port: two kernels that start at once may be given the same one, and one of them dies. Sockets in a folder of their
+    own cannot meet. A folder too deep for a socket's name leaves the ports.
     """
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     with tempfile.TemporaryDirectory(prefix="hdge-") as folder:
@@ -100,8 +105,11 @@ def own_kernel() -> Iterator[str]:
         kernel.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
         places = {"JUPYTER_PATH": os.pathsep.join(filter(None, [folder, os.environ.get("JUPYTER_PATH")]))}
         places |= {"JUPYTER_RUNTIME_DIR": f"{folder}/runtime", "IPYTHONDIR": f"{folder}/ipython"}
+        config = Config()
+        if len(folder) <= SOCKET_FOLDER:
+            config.KernelManager = Config(transport="ipc", connection_file=f"{folder}/kernel.json")
         with mock.patch.dict(os.environ, places):
-            yield kernel.parent.name
+            yield kernel.parent.name, config
 
 
 def _reason(error: Exception) -> str:
