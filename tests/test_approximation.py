@@ -12,6 +12,7 @@ from hdge.core.losses import queue_nll
 from hdge.evaluators import approximation
 from hdge.figures import style
 from hdge.study.config import TrainConfig
+from hdge.study.errors import HdgeError
 from hdge.study.runs import Outputs, Run, RunFolder
 from hdge.study.settings import QueueSettings
 from tests.reference import formulas
@@ -76,6 +77,13 @@ def test_weight_rises_with_k_from_nothing_to_one(runs):
         assert part["weight"].is_monotonic_increasing
         assert part["weight"].between(0, 1).all()
     assert set(table["size"]) == {1, 4, 16, 64, 256, IMAGES}
+    chosen = approximation.weight_table(runs, sizes=[7, 64])
+    assert set(chosen["size"]) == {7, 64, IMAGES}
+    same = ["seed", "temperature", "size"]
+    both = chosen.merge(table, on=same)  # sizes are nested in the same orders of images
+    assert np.allclose(both["weight_x"], both["weight_y"], rtol=1e-12, atol=0)
+    with pytest.raises(HdgeError, match="sizes is .*; it must be some numbers from 1 to"):
+        approximation.partition_table(runs, sizes=[10 * IMAGES])
     one = table[(table["size"] == IMAGES) & (table["temperature"] == 1.0)]
     assert one["low"].tolist() == pytest.approx(one["high"].tolist())  # the whole pool leaves nothing to draw
 

@@ -73,10 +73,12 @@ def test_what_is_wanted_is_what_is_archived_or_asked_for(study):
         study.profile.wanted(["generativ"])
 
 
-def test_a_row_that_the_profile_lacks_is_refused(study):
-    assert [run.row for run in study.runs(rows=["hdge"])[0]] == ["hdge"]
+def test_a_row_or_seed_that_the_profile_lacks_is_refused(study):
+    assert [run.row for run in study.runs(rows=["hdge"], seeds=[0])[0]] == ["hdge"]
     with pytest.raises(HdgeError, match="no row 'hdg'; did you mean 'hdge'"):
         study.runs(rows=["hdg"])
+    with pytest.raises(HdgeError, match="no seed '100'; choose from 0"):
+        study.runs(seeds=[100])
 
 
 def test_sets_to_look_at_are_those_of_the_profile(study):
@@ -85,6 +87,9 @@ def test_sets_to_look_at_are_those_of_the_profile(study):
     assert set(ood.auroc_table([run], replicates=10)["ood_set"]) == {"celeba", "svhn"}
     with pytest.raises(HdgeError, match="no out-of-distribution set 'celeb'; did you mean 'celeba'"):
         study.runs(rows=["hdge"], sets=["celeb"])
+    assert set(ood.auroc_table([run], 0, scores=["log q(x)"])["score"]) == {"log q(x)"}
+    with pytest.raises(HdgeError, match=r"no score 'log q\(y\)'; did you mean 'log q\(x\)'"):
+        ood.auroc_table([run], 0, scores=["log q(y)"])
 
 
 def test_an_archived_run_of_other_settings_does_not_count(study):

@@ -119,6 +119,23 @@ def test_maximum_and_adaptive_errors_equal_their_loops(images, bins):
     assert worst >= calibration.expected_calibration_error(logits, labels, bins) - 1e-12
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("images", "classes", "scale"), [(1000, 5, 1.0), (481, 8, 6.0), (37, 3, 20.0)])
+@pytest.mark.parametrize("bins", [1, 7, 20])
+def test_errors_of_calibration_equal_netcals(images, classes, scale, bins):
+    """From three classes on: it reads two as one probability."""
+    from netcal.metrics import ECE, MCE
+
+    draw = torch.Generator().manual_seed(images)
+    logits = scale * torch.randn(images, classes, generator=draw, dtype=torch.float64)
+    labels = torch.randint(classes, (images,), generator=draw)
+    q, y = torch.softmax(logits, dim=1).numpy(), labels.numpy()
+    # Both average n numbers of at most 1 in float64, in other orders.
+    close = {"rel": 0, "abs": 4 * images * np.finfo(float).eps}
+    for ours, theirs in ((calibration.expected_calibration_error, ECE), (calibration.maximum_calibration_error, MCE)):
+        assert ours(logits, labels, bins) == pytest.approx(theirs(bins).measure(q, y), **close)
+
+
 def test_brier_score_of_certainty_and_of_ignorance():
     sure = torch.tensor([[1e4, 0.0], [1e4, 0.0]])
     assert calibration.brier_score(sure, torch.tensor([0, 0])) == 0

@@ -40,9 +40,9 @@ def drawn():
         for m in METHODS for images in ("in", "out")
     )  # fmt: skip
     yield "histograms", histograms, lambda: figures.ood.histogram_figure(histograms), 2
-    ece = runs_table(ece=0.5, ece_if_calibrated=0.1, nll=1.0, brier=0.3)
+    ece = runs_table(bins=20, ece=0.5, ece_if_calibrated=0.1, nll=1.0, brier=0.3)
     yield "errors", ece, lambda: figures.calibration.errors_figure(ece), 3
-    scaled = runs_table(ece=0.5, n_validation=20, temperature=2.0, scaled_ece=0.1, nll=1.0, scaled_nll=2.0)
+    scaled = runs_table(bins=20, ece=0.5, n_validation=20, temperature=2.0, scaled_ece=0.1, nll=1.0, scaled_nll=2.0)
     yield "scaled", scaled, lambda: figures.calibration.scaled_figure(scaled), 3
     import torch
 

@@ -74,20 +74,20 @@ def log_partition_draws(
     return torch.stack([torch.logcumsumexp(scores[order], dim=0)[last] for order in orders])
 
 
-def queue_sizes(images: int) -> list[int]:
-    """Powers of 4 below the number of images, and that number."""
+def queue_sizes(images: int, chosen: Sequence[int] = ()) -> list[int]:
+    """Some queue lengths K, by default the powers of 4 below the number of images, and that number."""
     require("images", images, images >= 1, "at least 1")
-    return [4**power for power in range(20) if 4**power < images] + [images]
+    return sorted({*(chosen or [4**power for power in range(20) if 4**power < images]), images})
 
 
 @over_runs("temperature", "size", "n", "draws", "weight", "low", "high")
-def weight_table(run: Run) -> Rows:
+def weight_table(run: Run, sizes: Sequence[int] = ()) -> Rows:
     """The weight 1 - w on test images of the trained network, against K and t, with queues drawn from training images.
 
     The columns low and high hold the central 95 % of the draws' means: what varies is which images the queue holds.
     """
     pool, test, kind = run.folder.outputs("train").logits, run.folder.outputs("test"), run.config.hybrid.normalize
-    sizes = queue_sizes(len(pool))
+    sizes = queue_sizes(len(pool), sizes)
     for t in TEMPERATURES:
         scores = label_scores(test.logits, test.labels, t, kind)
         for size, drawn in zip(sizes, log_partition_draws(pool, sizes, t, kind).unbind(1), strict=True):
@@ -97,7 +97,7 @@ def weight_table(run: Run) -> Rows:
 
 
 @over_runs("class", "size", "draws", "bias", "spread", "expected_spread")
-def partition_table(run: Run) -> Rows:
+def partition_table(run: Run, sizes: Sequence[int] = ()) -> Rows:
     r"""Error of log (Z_y / K) from K images of the trained network; the whole training set is the truth.
 
     Bias and spread are the mean and standard deviation of the error over draws, in nats. The expected spread is that of
@@ -106,7 +106,7 @@ def partition_table(run: Run) -> Rows:
     .. math:: \frac{\mathrm{sd}(v)}{\bar v} \sqrt{\frac{1}{K} - \frac{1}{N}}
     """
     pool, t, kind = run.folder.outputs("train").logits, run.config.hybrid.temperature, run.config.hybrid.normalize
-    sizes = queue_sizes(len(pool))
+    sizes = queue_sizes(len(pool), sizes)
     estimates = log_partition_draws(pool, sizes, t, kind) - torch.tensor(sizes).log()[:, None]
     errors = estimates - estimates[:1, -1:]
     scores = scores_of(run, pool)

@@ -166,8 +166,8 @@ def negative_log_likelihood(logits: Logits, labels: Labels) -> float:
     return float(-of_label(log_q_y_given_x(logits.double()), labels).mean())
 
 
-@over_runs("n", "nll", "brier", "ece", "ece_if_calibrated", "ace", "mce", "mean_confidence")
-def calibration_table(run: Run) -> Rows:
+@over_runs("n", "bins", "nll", "brier", "ece", "ece_if_calibrated", "ace", "mce", "mean_confidence")
+def calibration_table(run: Run, bins: int = BINS) -> Rows:
     """Every measure of calibration of every run on the test images, proper scores first.
 
     ECE has no interval: it is biased upwards, and resampled images raise it further. It stands beside the ECE of a
@@ -177,38 +177,41 @@ def calibration_table(run: Run) -> Rows:
     logits, labels = test.logits, test.labels
     yield {
         "n": len(labels),
+        "bins": bins,
         "nll": negative_log_likelihood(logits, labels),
         "brier": brier_score(logits, labels),
-        "ece": expected_calibration_error(logits, labels),
-        "ece_if_calibrated": expected_ece_if_calibrated(logits),
-        "ace": adaptive_calibration_error(logits, labels),
-        "mce": maximum_calibration_error(logits, labels),
+        "ece": expected_calibration_error(logits, labels, bins),
+        "ece_if_calibrated": expected_ece_if_calibrated(logits, bins),
+        "ace": adaptive_calibration_error(logits, labels, bins),
+        "mce": maximum_calibration_error(logits, labels, bins),
         "mean_confidence": float(confidence(logits.double()).mean()),
     }
 
 
-def reliability_table(runs: Sequence[Run]) -> pd.DataFrame:
+def reliability_table(runs: Sequence[Run], bins: int = BINS) -> pd.DataFrame:
     """Reliability bins of every method, its seeds pooled: each test image counts once a seed."""
     parts = []
     for method, own in by_row(runs).items():
         pooled = [run.folder.outputs("test") for run in own]
-        bins = reliability_bins(torch.cat([o.logits for o in pooled]), torch.cat([o.labels for o in pooled]))
-        parts.append(bins.assign(method=method, seeds=len(own), share=bins["count"] / bins["count"].sum()))
+        logits, labels = torch.cat([o.logits for o in pooled]), torch.cat([o.labels for o in pooled])
+        found = reliability_bins(logits, labels, bins)
+        parts.append(found.assign(method=method, seeds=len(own), share=found["count"] / found["count"].sum()))
     columns = ["method", "seeds", "lower", "upper", "count", "share", "confidence", "accuracy"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 @over_runs(
-    "n", "n_validation", "temperature", "nll", "ece", "ece_if_calibrated",
+    "n", "n_validation", "bins", "temperature", "nll", "ece", "ece_if_calibrated",
     "scaled_nll", "scaled_ece", "scaled_ece_if_calibrated",
 )  # fmt: skip
-def scaling_table(run: Run) -> Rows:
+def scaling_table(run: Run, bins: int = BINS) -> Rows:
     """What dividing all logits by one temperature, fitted on validation images, does to every run's calibration."""
     validation, test = run.folder.outputs("validation"), run.folder.outputs("test")
     temperature = fitted_temperature(validation.logits, validation.labels)
-    row = {"n": len(test.labels), "n_validation": len(validation.labels), "temperature": temperature}
+    row: dict[str, float] = {"n": len(test.labels), "n_validation": len(validation.labels), "bins": bins}
+    row["temperature"] = temperature
     for prefix, logits in (("", test.logits), ("scaled_", test.logits / temperature)):
         row[f"{prefix}nll"] = negative_log_likelihood(logits, test.labels)
-        row[f"{prefix}ece"] = expected_calibration_error(logits, test.labels)
-        row[f"{prefix}ece_if_calibrated"] = expected_ece_if_calibrated(logits)
+        row[f"{prefix}ece"] = expected_calibration_error(logits, test.labels, bins)
+        row[f"{prefix}ece_if_calibrated"] = expected_ece_if_calibrated(logits, bins)
     yield row

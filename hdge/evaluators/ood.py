@@ -19,7 +19,7 @@ from hdge.core.readings import confidence, log_q_x
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, limits, percentile_interval
 from hdge.evaluators.tables import Rows, rows
 from hdge.study.checks import finite
-from hdge.study.errors import require
+from hdge.study.errors import refuse_unknown, require
 from hdge.study.runs import Outputs, Run
 
 SCORES = ("log q(x)", "max q(y|x)", "approximate mass")
@@ -143,14 +143,19 @@ def detection_row(scores_in: np.ndarray, scores_out: np.ndarray, replicates: int
     return row
 
 
-def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES) -> pd.DataFrame:
-    """Detection by every run, score and out-of-distribution set (paper, Tables 1 and 4), as :func:`detection_row`."""
+def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES, scores: Sequence[str] = ()) -> pd.DataFrame:
+    """Detection by every run, score and out-of-distribution set (paper, Tables 1 and 4), as :func:`detection_row`.
+
+    ``scores`` names those to look at; empty for all.
+    """
+    for score in scores:
+        refuse_unknown("score", score, SCORES)
 
     def detection(run: Run) -> Rows:
         inside = scores_of(run.folder.outputs("test"))
         for name in run.stored_sets():
             outside = scores_of(run.folder.outputs(name))
-            for score in inside:
+            for score in [score for score in inside if score in (scores or SCORES)]:
                 yield {"score": score, "ood_set": name, **detection_row(inside[score], outside[score], replicates)}
 
     table = rows(runs, detection, _columns(replicates))

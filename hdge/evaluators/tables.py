@@ -1,6 +1,7 @@
 """What evaluators share: the one loop over runs, and runs grouped by row."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import pandas as pd
@@ -32,12 +33,15 @@ def rows(measured: Sequence[One], say: Callable[[One], Rows], columns: Sequence[
     return pd.DataFrame(found, columns=None if found else ["method", "seed", *columns])
 
 
-def over_runs(*columns: str) -> Callable[[Callable[[One], Rows]], Callable[[Sequence[One]], pd.DataFrame]]:
-    """Turns a function of a run, which says these columns, into one of many runs, which gives the table of `rows`."""
+def over_runs(*columns: str) -> Callable[[Callable[..., Rows]], Callable[..., pd.DataFrame]]:
+    """Turns a function of a run, which says these columns, into one of many runs, which gives the table of `rows`.
 
-    def decorate(say: Callable[[One], Rows]) -> Callable[[Sequence[One]], pd.DataFrame]:
-        def table(measured: Sequence[One]) -> pd.DataFrame:
-            return rows(measured, say, columns)
+    Further settings are passed on by name.
+    """
+
+    def decorate(say: Callable[..., Rows]) -> Callable[..., pd.DataFrame]:
+        def table(measured: Sequence[Run | Measured], **settings: Any) -> pd.DataFrame:
+            return rows(measured, partial(say, **settings), columns)
 
         table.__name__, table.__doc__ = say.__name__, say.__doc__
         return table

@@ -69,7 +69,7 @@ def reliability_figure(bins: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     axes[0][0].set_ylabel("accuracy")
     describe(
         figure,
-        "Accuracy against confidence, in 20 bins of confidence",
+        f"Accuracy against confidence, in {bins['method'].eq(methods[0]).sum()} bins of confidence",
         f"Bars pool the runs ({seeds_phrase(runs)}), and ECE is the mean over seeds. n: {runs['n'].iloc[0]:,} test "
         "images a seed. A bar is the accuracy of a bin, and paler the fewer images it holds; a dash is its mean "
         f"confidence. Bins of fewer than {LEAST_IMAGES} images (dotted, below) are not drawn. A dash above its bar "
@@ -104,10 +104,10 @@ def errors_figure(runs: pd.DataFrame) -> Figure:
         figure,
         "Calibration of every run: left is better",
         f"{dots_phrase(runs)} n: {runs['n'].iloc[0]:,} test images. NLL is the mean of −log q(y|x). NLL and Brier "
-        "score are proper: honest probabilities alone minimise them. ECE has 20 equally wide bins and is biased "
-        "upwards, so that it has no interval. A diamond is the ECE that a perfectly calibrated network of the same "
-        "confidences "
-        "would show, averaged over seeds. A dot at its diamond shows no miscalibration. The table also has errors by "
+        "score are proper: honest probabilities alone minimise them. "
+        f"ECE has {runs['bins'].iloc[0]} equally wide bins and is biased upwards, so that it has no interval. "
+        "A diamond is the ECE that a perfectly calibrated network of the same confidences would show, averaged over "
+        "seeds. A dot at its diamond shows no miscalibration. The table also has errors by "
         "bins of equally many images and of the worst bin.",
     )
     return figure
@@ -137,7 +137,7 @@ def scaled_figure(table: pd.DataFrame) -> Figure:
     methods = by_mean(table, "nll", True)
     figure, [axes] = subplots(1, 3, 1.7 + 0.22 * len(methods), sharey=True)
     before_and_after(table, "nll", "NLL (nats)", axes[0], methods, 1.0)
-    before_and_after(table, "ece", "ECE, 20 bins (%)", axes[1], methods, 100.0)
+    before_and_after(table, "ece", f"ECE, {table['bins'].iloc[0]} bins (%)", axes[1], methods, 100.0)
     run_dots(table, "temperature", "fitted temperature T", axes[2], methods, percent=False)
     axes[2].set_xscale("log")
     plain_log_ticks(axes[2].xaxis)

@@ -39,7 +39,12 @@ class Study:
         self.saved = self.root if str(root) else self.root / EXPLORED
 
     def runs(
-        self, variants: bool = False, archived: bool = True, rows: Sequence[str] = (), sets: Sequence[str] = ()
+        self,
+        variants: bool = False,
+        archived: bool = True,
+        rows: Sequence[str] = (),
+        sets: Sequence[str] = (),
+        seeds: Sequence[int] = (),
     ) -> tuple[list[Run], list[str]]:
         """Return the finished runs, and one sentence for each run or set that is missing or has other settings.
 
@@ -48,13 +53,17 @@ class Study:
             archived: whether an archived run stands in for one that is not there.
             rows: look at these alone, even if none of their runs is finished; empty for all.
             sets: look at these out-of-distribution sets alone; empty for all.
+            seeds: look at these seeds alone; empty for all.
         """
         known = self.profile.methods | self.profile.variants
         for row in rows:
             refuse_unknown("row", row, known)
+        planned = self.profile.runs(variants)
+        for seed in seeds:
+            refuse_unknown("seed", str(seed), sorted({str(own) for _, own in planned}))
         runs, missing = [], []
-        for row, seed in self.profile.runs(variants):
-            if rows and row not in rows:
+        for row, seed in planned:
+            if (rows and row not in rows) or (seeds and seed not in seeds):
                 continue
             run = self.ended(row, seed, archived)
             if run is None:
