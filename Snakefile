@@ -68,8 +68,9 @@ def runs_of(notebook):
 
 
 def measured_for(notebook):
-    kind = contents.NOTEBOOKS[notebook].measured
-    return [path for row, seeds in JOBS if kind and seeds_of(kind, row) != "none" for path in measured(row, seeds)]
+    kinds = contents.NOTEBOOKS[notebook].measured
+    rows = [row for row, _ in JOBS if any(seeds_of(kind, row) != "none" for kind in kinds)]
+    return [path for row, seeds in JOBS if row in rows for path in measured(row, seeds)]
 
 
 def weights_for(row):
@@ -86,9 +87,8 @@ def judged(notebook):
 
 
 def protocol_of(notebook):
-    kind = contents.NOTEBOOKS[notebook].measured
-    part = KINDS[kind].protocol if kind else ""
-    return str(getattr(profile, part)) if part else ""
+    parts = [KINDS[kind].protocol for kind in contents.NOTEBOOKS[notebook].measured]
+    return "".join(str(getattr(profile, part)) for part in parts if part)
 
 
 def parameters(**extra):

@@ -33,6 +33,12 @@ def drawn():
     )  # fmt: skip
     yield "auroc", auroc, lambda: figures.ood.auroc_figure(auroc), 4
     yield "posthoc", auroc, lambda: figures.ood.posthoc_figure(auroc), 2
+    smooth = pd.concat(
+        runs_table(ood_set=name, n_in=50, n_out=40, correlation=0.2, auroc=0.5, auroc_matched=0.6, variation=0.3,
+                   variation_matched=0.5)
+        for name in ("near", "far")
+    )  # fmt: skip
+    yield "variation", smooth, lambda: figures.ood.variation_figure(smooth), 3
     edges = np.linspace(0, 1, 6)
     histograms = pd.concat(
         pd.DataFrame({"method": m, "seed": 0, "ood_set": "near", "images": images, "lower": edges[:-1],

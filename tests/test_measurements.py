@@ -18,7 +18,8 @@ def test_every_kind_is_made_by_modules_that_are_there():
 
 def test_a_row_needs_what_its_method_allows_and_a_variant_what_claims_compare():
     profile = load_profile("digits")
-    assert list(determined_by(profile, "cross_entropy")) == ["samples", "attacks", "posthoc"]
+    assert list(determined_by(profile, "cross_entropy")) == ["samples", "attacks", "posthoc", "variation"]
+    assert determined_by(profile, "cross_entropy")["variation"]["seeds"] == "first"
     assert list(determined_by(profile, "supcon")) == ["attacks"]
     assert list(determined_by(profile, "igebm")) == list(determined_by(profile, "glow")) == ["samples"]
     assert determined_by(profile, "hdge_k_64") == {}

@@ -35,7 +35,7 @@ def test_it_is_thin(cells):
     tree = ast.parse("\n".join(code(cells)))
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda)]
     lines = [line for source in code(cells)[1:] for line in source.splitlines() if line.strip()]
-    assert len(lines) <= 34  # beside the parameters, which hold no logic
+    assert len(lines) <= 40  # beside the parameters, which hold no logic
 
 
 def test_its_parameters_are_literals_with_their_help(path, cells):

@@ -13,6 +13,7 @@ from hdge.measure.attacks import attack_runs
 from hdge.measure.critic import critic_of, sample_runs
 from hdge.measure.posthoc import posthoc_runs
 from hdge.measure.rows import measure_row
+from hdge.measure.variation import variation_of
 from hdge.study import contents
 from hdge.study import study as studies
 from hdge.study.config import HOME
@@ -147,7 +148,8 @@ def test_tables_without_rows_have_the_columns_of_those_with(root, monkeypatch):
     hdge = [run for run in runs if run.row == "hdge"]
     sampled, reference, _ = sample_runs(runs[:2], WHOLE.samples, data, critic_of(runs))
     attacked, scored = attack_runs(runs[:2], ATTACKS, data)[0], posthoc_runs(runs[:1], data)[0]
-    assert all([sampled, attacked, scored])
+    variation = variation_of(runs[0], data)
+    assert all([sampled, attacked, scored, variation])
     tables = [
         (approximation.weight_table, hdge), (approximation.partition_table, hdge), (approximation.gradient_table, hdge),
         (calibration.calibration_table, runs), (calibration.reliability_table, runs), (calibration.scaling_table, runs),
@@ -157,6 +159,7 @@ def test_tables_without_rows_have_the_columns_of_those_with(root, monkeypatch):
         (robustness.gap_table, attacked), (generation.chains_table, sampled), (sweeps.measures_table, runs),
         (lambda own: generation.scores_table(own, reference if own else {}, "study"), sampled),
         (lambda own: generation.samples_table(own, "study")[0], sampled), (sweeps.size_table, runs),
+        (lambda own: ood.variation_table(own, variation), runs),
         (sweeps.alpha_table, runs), (sweeps.departures_table, runs),
         (lambda own: sweeps.effects_table(sweeps.departures_table(own)), runs),
         (lambda own: intervals.over_seeds(calibration.calibration_table(own), "ece", ["n", "method"]), runs),

@@ -5,6 +5,7 @@ nothing is fitted or standardised on out-of-distribution images.
 """
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
@@ -23,6 +25,8 @@ from hdge.study.errors import refuse_unknown, require
 from hdge.study.runs import Outputs, Run
 
 SCORES = ("log q(x)", "max q(y|x)", "approximate mass")
+STRATA = 40  # of total variation, within which images count as alike
+MATCHED = 0.1  # largest distance from chance of the AUROC of the variation itself, within strata that match it
 DETECTORS = ("ODIN", "Mahalanobis")  # of :mod:`hdge.measure.posthoc`
 
 
@@ -75,6 +79,36 @@ def _as_classes(scores_in: ArrayLike, scores_out: ArrayLike) -> tuple[np.ndarray
     """Whether each image is in-distribution, 1 or 0, and all scores."""
     inside, outside = _both(scores_in, scores_out)
     return np.repeat([1.0, 0.0], [len(inside), len(outside)]), np.concatenate([inside, outside])
+
+
+def stratified_auroc(
+    scores_in: ArrayLike, scores_out: ArrayLike, covariate_in: ArrayLike, covariate_out: ArrayLike, strata: int = STRATA
+) -> float:
+    r"""AUROC among images of alike covariate, averaged over strata of it.
+
+    .. math:: \frac{\sum_k w_k A_k}{\sum_k w_k}, \qquad w_k = \frac{n_k m_k}{n_k + m_k + 1}
+
+    Strata are cut at quantiles of the covariate of both sets together. A_k is the AUROC of the n_k in-distribution
+    images of stratum k against its m_k others. A stratum without images of both kinds has no weight. It is in [0, 1],
+    and not a number where all strata are of one kind. What depends on the covariate alone moves it only within strata.
+
+    Raises:
+        HdgeError: an empty set, values that are not finite or not one an image, or no stratum.
+
+    Source: van Elteren 1960, the weights of the stratified rank test.
+    """
+    require("strata", strata, strata >= 1, "at least 1")
+    is_in, scores = _as_classes(scores_in, scores_out)
+    rough_in, rough_out = (finite("covariate", covariate, dimensions=1) for covariate in (covariate_in, covariate_out))
+    for covariate, images in ((rough_in, int(is_in.sum())), (rough_out, int((1 - is_in).sum()))):
+        require("number of covariates", len(covariate), len(covariate) == images, f"that of scores, {images}")
+    covariates = np.concatenate([rough_in, rough_out])
+    stratum = np.digitize(covariates, np.quantile(covariates, np.linspace(0, 1, strata + 1)[1:-1]))
+    ranks = pd.Series(scores).groupby(stratum).rank().to_numpy()
+    n, m, rank_sum = (np.bincount(stratum, of) for of in (is_in, 1 - is_in, is_in * ranks))
+    pairs_won = rank_sum - n * (n + 1) / 2  # n_k m_k A_k
+    weight = (n * m / (n + m + 1)).sum()
+    return float((pairs_won / (n + m + 1)).sum() / weight) if weight else math.nan
 
 
 def average_precision(scores_in: ArrayLike, scores_out: ArrayLike) -> float:
@@ -160,6 +194,41 @@ def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES, scores: Seque
 
     table = rows(runs, detection, _columns(replicates))
     return table.sort_values("score", key=lambda column: column.map(SCORES.index), kind="stable", ignore_index=True)
+
+
+def variation_table(runs: Sequence[Run], variation: Mapping[str, Tensor]) -> pd.DataFrame:
+    """Detection by log q(x) as it is and at equal total variation, by every run and set whose variation is known.
+
+    The column correlation is Spearman's, of log q(x) and the variation over test images. The columns variation and
+    variation_matched are the AUROC of the negative variation itself, as it is and stratified. If the latter is further
+    than ``MATCHED`` from 0.5, the set has too few images as rough as test images, and auroc_matched is not a number.
+    """
+    rough = {name: values.numpy() for name, values in variation.items()}
+
+    def matched(inside: np.ndarray, outside: np.ndarray, name: str) -> float:
+        return stratified_auroc(inside, outside, rough["test"], rough[name])
+
+    smooth = {name: (auroc(-rough["test"], -own), matched(-rough["test"], -own, name)) for name, own in rough.items()}
+
+    def detection(run: Run) -> Rows:
+        inside = scores_of(run.folder.outputs("test"))["log q(x)"]
+        correlation = float(stats.spearmanr(inside, rough["test"]).statistic)
+        for name in [name for name in run.stored_sets() if name in rough]:
+            outside = scores_of(run.folder.outputs(name))["log q(x)"]
+            alone, left = smooth[name]
+            yield {
+                "ood_set": name,
+                "n_in": len(inside),
+                "n_out": len(outside),
+                "correlation": correlation,
+                "auroc": auroc(inside, outside),
+                "auroc_matched": matched(inside, outside, name) if abs(left - 0.5) <= MATCHED else math.nan,
+                "variation": alone,
+                "variation_matched": left,
+            }
+
+    columns = ["correlation", "auroc", "auroc_matched", "variation", "variation_matched"]
+    return rows(runs if rough else [], detection, ["ood_set", "n_in", "n_out", *columns])
 
 
 def posthoc_table(scored: Sequence[tuple[Run, Mapping[str, Tensor]]], replicates: int = REPLICATES) -> pd.DataFrame:

@@ -11,13 +11,13 @@ from hdge.figures.style import (
     DOTTED,
     GREY,
     WORSE,
+    before_and_after,
     by_mean,
     describe,
     dots_phrase,
     handle,
     log_if_wide,
     plain_log_ticks,
-    row_axis,
     run_dots,
     seeds_phrase,
     subplots,
@@ -113,31 +113,15 @@ def errors_figure(runs: pd.DataFrame) -> Figure:
     return figure
 
 
-def before_and_after(table: pd.DataFrame, value: str, name: str, ax: Axes, methods: list[str], unit: float) -> Axes:
-    """One measure as trained (hollow) and scaled by T (filled): means joined by a line, and a faint line a run."""
-    for y, method in enumerate(methods):
-        own = unit * table.loc[table["method"] == method, [value, f"scaled_{value}"]]
-        for i, (before, after) in enumerate(own.to_numpy()):
-            offset = 0.6 * ((i + 0.5) / len(own) - 0.5)
-            ax.plot([before, after], [y + offset] * 2, color=GREY, linewidth=0.5, alpha=0.4)
-        before, after = own.mean()
-        colour = WORSE if after > before else BETTER
-        ax.plot([before, after], [y, y], color=colour, linewidth=1.8)
-        ax.plot(before, y, "o", color=colour, markerfacecolor="white", markersize=4)
-        ax.plot(after, y, "o", color=colour, markersize=4)
-    row_axis(ax, [label(method) for method in methods]).set_xlabel(name)
-    log_if_wide(ax, "x", unit * pd.concat([table[value], table[f"scaled_{value}"]]), 3.0)
-    ax.grid(axis="y", linewidth=0.3)
-    return ax
-
-
 @unless_empty("no run here classifies")
 def scaled_figure(table: pd.DataFrame) -> Figure:
     """NLL and ECE as trained and after temperature scaling, and the temperatures; lowest NLL as trained on top."""
     methods = by_mean(table, "nll", True)
     figure, [axes] = subplots(1, 3, 1.7 + 0.22 * len(methods), sharey=True)
-    before_and_after(table, "nll", "NLL (nats)", axes[0], methods, 1.0)
-    before_and_after(table, "ece", f"ECE, {table['bins'].iloc[0]} bins (%)", axes[1], methods, 100.0)
+    named = {"nll": ("NLL (nats)", 1.0), "ece": (f"ECE, {table['bins'].iloc[0]} bins (%)", 100.0)}
+    for ax, (value, (name, unit)) in zip(axes, named.items(), strict=False):
+        before_and_after(table, value, f"scaled_{value}", name, ax, methods, False, unit)
+        log_if_wide(ax, "x", unit * pd.concat([table[value], table[f"scaled_{value}"]]), 3.0)
     run_dots(table, "temperature", "fitted temperature T", axes[2], methods, percent=False)
     axes[2].set_xscale("log")
     plain_log_ticks(axes[2].xaxis)

@@ -9,12 +9,18 @@ from scipy import special
 
 from hdge.evaluators.ood import SCORES
 from hdge.figures.style import (
+    BETTER,
     DOTTED,
+    GREY,
     IN_COLOUR,
     OUT_COLOUR,
+    WORSE,
+    before_and_after,
     by_mean,
     describe,
     dots_phrase,
+    empty_figure,
+    handle,
     name_grid,
     row_axis,
     run_dots,
@@ -57,7 +63,7 @@ def spread_in(place: np.ndarray) -> np.ndarray:
     return special.expit(inner) + (place - inner) * EDGE
 
 
-def auroc_axis(ax: Axes, values: pd.Series) -> None:
+def auroc_axis(ax: Axes, values: pd.Series, between: tuple[float, ...] = (0.3, 0.7, 0.8)) -> None:
     """The axis of AUROC from a little below its values to a little above them, and at most to a little beyond 1."""
     ax.set_xscale("function", functions=(spread_out, spread_in))
     least = spread_out(np.array([np.clip(values.min(), EDGE, 0.45)]))
@@ -65,8 +71,8 @@ def auroc_axis(ax: Axes, values: pd.Series) -> None:
     most = spread_out(np.array([np.clip(values.max(), 0.55, 1)]))
     high = min(1 + EDGE / 2, spread_in(most + 0.4).item())
     ax.set_xlim(low, high)
-    between = () if high > 0.99 else (0.3, 0.7, 0.8)
-    ticks = [tick for tick in sorted((0.01, 0.1, 0.5, 0.9, 0.99, 1, *between)) if low < tick < high]
+    more = () if high > 0.99 else between
+    ticks = [tick for tick in sorted((0.01, 0.1, 0.5, 0.9, 0.99, 1, *more)) if low < tick < high]
     bare = (0.1, 0.99) if low < 0.1 else ()  # a wide range has no room for all numbers
     ax.set_xticks(ticks, ["" if tick in bare else f"{tick:g}" for tick in ticks], fontsize=6.5)
     ax.axvline(0.5, **DOTTED)
@@ -116,6 +122,47 @@ def posthoc_figure(table: pd.DataFrame) -> Figure:
         "Post-hoc scores of one classifier, beside HDGE's",
         f"{auroc_phrase(table)} ODIN and Mahalanobis have their authors' settings, and are fitted on training images "
         "alone. The rows of cross-entropy differ in the score alone; HDGE's rows differ in training.",
+    )
+    return figure
+
+
+@unless_empty("the total variation of these images is not at hand")
+def variation_figure(table: pd.DataFrame) -> Figure:
+    """What log q(x) owes to an image's total variation: their correlation, and AUROC at equal variation."""
+    matched = table.dropna(subset=["auroc_matched"])
+    if matched.empty:
+        return empty_figure("no out-of-distribution set has images as rough as test images")
+    sets, methods = matched["ood_set"].unique(), by_mean(matched, "auroc_matched", False)
+    widths = [1.2, *[1.0] * len(sets)]
+    figure, [axes] = subplots(1, len(widths), 2.0 + 0.19 * len(methods), sharey=True, width_ratios=widths)
+    runs = table.drop_duplicates(["method", "seed"])
+    run_dots(runs, "correlation", "correlation with\ntotal variation", axes[0], methods, percent=False)
+    axes[0].axvline(0, **DOTTED)
+    axes[0].tick_params(axis="x", labelsize=6.5)
+    for ax, ood_set in zip(axes[1:], sets, strict=True):
+        own = matched[matched["ood_set"] == ood_set]
+        before_and_after(own, "auroc", "auroc_matched", "AUROC", ax, methods, True, 1.0)
+        ax.axvline(own["variation"].iloc[0], color="black", linewidth=0.9, linestyle="--")
+        auroc_axis(ax, matched[["auroc", "auroc_matched", "variation"]].stack(), (0.3, 0.7))
+        ax.set_title(ood_set)
+    marks = [
+        handle(GREY, "as it is", markerfacecolor="white", linestyle=""),
+        handle(BETTER, "matched: higher"),
+        handle(WORSE, "matched: lower"),
+        handle("black", "smoothness alone", marker="", linestyle="--"),
+    ]
+    figure.legend(handles=marks, loc="outside upper right", ncols=4, fontsize=7)
+    left, left_out = matched["variation_matched"], sorted(set(table["ood_set"]) - set(sets))
+    unlike = f"Left out for want of images as rough as test images: {', '.join(left_out)}. " if left_out else ""
+    describe(
+        figure,
+        "Smoothness and log q(x)",
+        f"Left: Spearman's correlation of log q(x) and total variation over test images. {dots_phrase(runs)} Right: "
+        "AUROC of log q(x) as it is (hollow) and among images of alike total variation (filled); dots are means over "
+        f"seeds, and faint lines runs. {counts_phrase(int(matched['n_in'].iloc[0]), matched, 'n_out')} {unlike}A "
+        "dashed line is the AUROC of the negative total variation itself, which no network enters. Among "
+        f"alike images that is {left.min():.2f} to {left.max():.2f}, where 0.5 is perfect matching. If a filled dot "
+        "lies right of its hollow dot, the density's liking for smooth images hid what it knows of the set.",
     )
     return figure
 

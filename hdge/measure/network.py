@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from hdge.core.readings import log_q_x
 from hdge.data.augment import add_noise, to_unit
-from hdge.data.splits import SPLIT_SEED, Splits, load_splits
+from hdge.data.images import ImageSet
+from hdge.data.splits import SPLIT_SEED, Splits, load_evaluation_set, load_splits
 from hdge.methods.base import frozen
 from hdge.methods.build import build_network
 from hdge.study.errors import HdgeError
@@ -77,6 +78,12 @@ def splits_of(folder: RunFolder, dataset: str, data_root: Path) -> Splits:
     splits = load_splits(dataset, data_root)
     folder.refuse_other_images(splits.sha256())
     return splits
+
+
+def evaluated_sets(run: Run, splits: Splits, data_root: Path) -> dict[str, ImageSet]:
+    """Load the sets of images that a run is evaluated on: its test images, then the out-of-distribution sets."""
+    outside = {name: load_evaluation_set(name, data_root, splits.test) for name in run.config.evaluation_sets}
+    return {"test": splits.test, **outside}
 
 
 def has_weights(run: Run) -> bool:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from hdge.data.images import ImageSet
-from hdge.data.splits import load_evaluation_set
-from hdge.measure.network import load_network, measure_each, pick_device, splits_of, with_noise
+from hdge.measure.network import evaluated_sets, load_network, measure_each, pick_device, splits_of, with_noise
 from hdge.study.runs import Run
 
 # The detectors keep their defaults: nothing is tuned on out-of-distribution images.
@@ -26,9 +25,7 @@ def posthoc_scores(run: Run, data_root: Path) -> dict[str, Tensor]:
     def measure() -> dict[str, Tensor]:
         splits = splits_of(run.folder, run.config.dataset, data_root)
         model: Any = load_network(run, tuple(splits.train.images.shape[1:])).to(pick_device())
-        sets = {"test": splits.test}
-        sets |= {name: load_evaluation_set(name, data_root, splits.test) for name in run.config.evaluation_sets}
-        return _measure(model, splits.train, sets, run.config.noise)
+        return _measure(model, splits.train, evaluated_sets(run, splits, data_root), run.config.noise)
 
     scores = run.folder.measured("posthoc", PROTOCOL, measure)  # in alphabetical order, because files sort names
     return {name: scores[name] for detector in DETECTORS for name in scores if name.startswith(detector)}

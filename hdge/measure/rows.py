@@ -11,6 +11,7 @@ from hdge.measure.critic import critic_of, criticise, criticise_reference
 from hdge.measure.network import has_weights
 from hdge.measure.posthoc import posthoc_scores
 from hdge.measure.samples import sample_run
+from hdge.measure.variation import variation_of
 from hdge.study.dependencies import PACKAGE, code_digest, imported_modules
 from hdge.study.errors import HdgeError, refuse_unknown
 from hdge.study.files import atomic_write, read_tensors, stored_as, tensors_digest
@@ -43,6 +44,9 @@ def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
     for run in chosen(own, "posthoc"):
         if run in asked:
             posthoc_scores(run, study.data_root)
+    for run in chosen(own, "variation"):
+        if run in asked:
+            variation_of(run, study.data_root)
     attacked = [run for run in to_attack(own)[0] if run in asked]
     for run in tqdm(attacked, desc=f"{row} attacks", unit="run", disable=not attacked):
         attack_run(run, study.profile.attacks, study.data_root)

@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 Needs = Literal["nothing", "methods", "variants"]
-Measured = Literal["", "samples", "attacks", "posthoc"]
+Measured = Literal["samples", "attacks", "posthoc", "variation"]
 
 
 class Contents(NamedTuple):
@@ -17,16 +17,16 @@ class Contents(NamedTuple):
     pictures: tuple[str, ...]
     of_variants: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
-    measured: Measured = ""
+    measured: tuple[Measured, ...] = ()
 
 
 NOTEBOOKS = {
     "00_tour": Contents("nothing", ("density",)),
-    "02_ood": Contents("methods", ("auroc", "histograms", "posthoc"), measured="posthoc"),
+    "02_ood": Contents("methods", ("auroc", "histograms", "posthoc", "variation"), measured=("posthoc", "variation")),
     "03_calibration": Contents("methods", ("ece", "reliability", "scaled")),
     "04_classification": Contents("methods", ("accuracy", "confusion", "cost", "learning"), tables=("seconds",)),
-    "05_generation": Contents("methods", ("chains", "samples", "scores"), measured="samples"),
-    "06_robustness": Contents("methods", ("curves", "gap"), measured="attacks"),
+    "05_generation": Contents("methods", ("chains", "samples", "scores"), measured=("samples",)),
+    "06_robustness": Contents("methods", ("curves", "gap"), measured=("attacks",)),
     "07_approximation": Contents("variants", ("gradient", "partition"), ("size",), tables=("summary",)),
     "08_paper_vs_code": Contents("variants", (), ("effects",), tables=("verdict",)),
     "09_verdict": Contents("variants", ("alpha", "claims"), tables=("singles",)),

@@ -28,11 +28,14 @@ KINDS = {
     "samples": Kind(("samples", "critic"), "samples", ("log score", "log distance")),
     "attacks": Kind(("attacks",), "attacks", ("robust",)),
     "posthoc": Kind(("posthoc",)),
+    "variation": Kind(("variation",)),
 }
 
 
 def seeds_of(kind: str, row: str) -> Seeds:
     """Choose the seeds of a row on which a kind is measured: all if a claim compares them."""
+    if kind == "variation":  # of images, not of networks: one run stores it for all
+        return "first" if row == CRITIC else "none"
     if row in judged_rows(*KINDS[kind].judged) or (kind == "posthoc" and row in SCORED):
         return "all"
     if row not in METHODS or kind == "posthoc":

@@ -1,6 +1,7 @@
 """The paper's formulas written as loops over Python floats, from the equations and one constant, the norm's floor."""
 
 import cmath
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -108,6 +109,39 @@ def mann_whitney(scores_in: Sequence[float], scores_out: Sequence[float]) -> flo
     """Share of pairs in which the in-distribution image scores higher, ties counted half."""
     wins = sum(1.0 if s > r else 0.5 if s == r else 0.0 for s in scores_in for r in scores_out)
     return wins / (len(scores_in) * len(scores_out))
+
+
+def quantile(values: Sequence[float], numerator: int, denominator: int) -> float:
+    """The value at a share of the way through sorted values, between two of them if need be."""
+    place, rest = divmod((len(values) - 1) * numerator, denominator)
+    low, high = sorted(values)[place], sorted(values)[min(place + 1, len(values) - 1)]
+    return low + rest / denominator * (high - low)
+
+
+def stratified_mann_whitney(
+    inside: Sequence[tuple[float, float]], outside: Sequence[tuple[float, float]], strata: int
+) -> float:
+    """Pairs of score and covariate: shares of pairs won within strata, weighed by n m / (n + m + 1)."""
+    covariates = [covariate for _, covariate in (*inside, *outside)]
+    edges = [-math.inf, *(quantile(covariates, k, strata) for k in range(1, strata)), math.inf]
+    summed = weights = 0.0
+    for low, high in itertools.pairwise(edges):
+        s, r = ([score for score, covariate in images if low <= covariate < high] for images in (inside, outside))
+        if s and r:
+            weight = len(s) * len(r) / (len(s) + len(r) + 1)
+            summed, weights = summed + weight * mann_whitney(s, r), weights + weight
+    return summed / weights if weights else math.nan
+
+
+def total_variation(image: Sequence[Sequence[Sequence[int]]]) -> int:
+    """Rudin, Osher & Fatemi 1992, anisotropic: a sum over channels, rows and columns of an image."""
+    total = 0
+    for channel in image:
+        for i, row in enumerate(channel):
+            for j, pixel in enumerate(row):
+                total += abs(channel[i + 1][j] - pixel) if i + 1 < len(channel) else 0
+                total += abs(row[j + 1] - pixel) if j + 1 < len(row) else 0
+    return total
 
 
 def supervised_contrastive(rows: Sequence[Row], labels: Sequence[int], temperature: float) -> float:
