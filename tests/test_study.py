@@ -191,7 +191,11 @@ def test_plain_papermill_draws_the_same_bytes_and_leaves_the_tracked_ones_alone(
 
 
 def test_a_failing_notebook_is_named_and_the_other_branches_finish(study):
-    study.edit("notebooks/03_calibration.ipynb", "table = calibration_table(runs, bins=bins)", "table = calibration_table(1 / 0)")
+    study.edit(
+        "notebooks/03_calibration.ipynb",
+        "table = calibration_table(runs, bins=bins)",
+        "table = calibration_table(1 / 0)",
+    )
     study.edit("hdge/figures/ood.py", "Density of in-distribution", "Densities of in-distribution")
     done = study.reproduce()
     assert done.returncode != 0
