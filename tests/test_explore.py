@@ -102,6 +102,8 @@ def test_a_table_is_shown_whole_with_few_digits_and_no_numbers_of_rows():
     assert "12,345" in shown
     assert "–" in shown
     assert "nowrap" in shown
+    assert shown.count("white-space: normal") == 1  # of the long sentences, so that the table fits a window
+    assert "white-space: normal" not in readable(table.drop(columns="claim")).to_html()
     assert ">69<" not in shown
     assert "kept" in readable(table.head(1).rename_axis("kept")).to_html()
     assert readable(table.head(0)).to_html()

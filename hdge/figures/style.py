@@ -39,6 +39,8 @@ STYLE = {
     "figure.constrained_layout.use": True,
 }
 ONE_LINE = {"white-space": "nowrap", "text-align": "left"}
+LONG_TEXT = 60  # characters, from which a column of text is broken into lines so that the table fits a window
+LINES = {"white-space": "normal", "min-width": "22em", "text-align": "left"}
 
 
 def use_style() -> None:
@@ -47,7 +49,7 @@ def use_style() -> None:
 
 
 def readable(table: pd.DataFrame) -> Styler:
-    """Show a whole table in a notebook: numbers to four significant digits, text on one line, no numbers of rows."""
+    """Show a whole table in a notebook: numbers to four significant digits, short text on one line, no row numbers."""
 
     def written(value: Any) -> str:
         if isinstance(value, float):
@@ -55,7 +57,9 @@ def readable(table: pd.DataFrame) -> Styler:
         return format(value, ",") if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
     table = table if table.index.is_unique else table.reset_index(drop=True)
+    long = table.map(lambda value: isinstance(value, str) and len(value) > LONG_TEXT).any()
     styled = table.style.format(written, na_rep="–").set_properties(None, **ONE_LINE)
+    styled = styled.set_properties(table.columns[long], **LINES)
     return styled.hide(axis="index") if table.index.nlevels == 1 and table.index.name is None else styled
 
 
