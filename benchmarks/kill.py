@@ -166,16 +166,16 @@ def parts_of(times: int) -> list[tuple[str, int, int]]:
     ]
 
 
-def _code() -> str:
-    """Fingerprint all that the kills run: the package, the notebooks, this file, the Snakefile and the profile."""
-    modules = [*sorted(PACKAGE.rglob("*.py")), *sorted((HOME / "notebooks").glob("*.ipynb")), Path(__file__)]
+def fingerprint(benchmark: Path) -> str:
+    """Fingerprint what a benchmark of whole runs executes: package, notebooks, Snakefile, profile, and its own file."""
+    modules = [*sorted(PACKAGE.rglob("*.py")), *sorted((HOME / "notebooks").glob("*.ipynb")), benchmark]
     texts = [(HOME / name).read_bytes() for name in ("Snakefile", f"profiles/{STUDY}.yaml")]
     return hashlib.sha256(b"".join([code_digest(modules).encode(), *texts])).hexdigest()[:16]
 
 
 def measure_kills(times: int, seed: int, path: Path) -> pd.DataFrame:
     """Kill part by part, and keep in a table what came of each; a part's moments depend on the seed and its name."""
-    code = _code()
+    code = fingerprint(Path(__file__))
     known = read_table(path).to_dict("records") if path.exists() else []
     kept = [row for row in known if (row["code"], row["seed"]) == (code, seed)]
     done: dict[Any, Any] = {(row["name"], row["part"], row["kills"]): row for row in kept}
