@@ -176,7 +176,7 @@ def results(committed: bool = False) -> list[str]:
         lines += header(["claim", "the paper's difference", "here, with 95 % interval", "δ", "seeds", "verdict"])
         lines += [claim_line(row) for row in claims.to_dict("records")]
         lines += ["", *methods_table(name, committed)]
-    return [*lines, "", *measured_steps(committed)]
+    return [*lines, "", *measured_steps(committed), *growth(committed)]
 
 
 def claim_line(row: dict[Any, Any]) -> str:
@@ -241,6 +241,33 @@ def measured_steps(committed: bool = False) -> list[str]:
     ]
     claim = "The claim “cheaper than JEM” is judged by counted operations."
     return [f"{claim} `python -m benchmarks step` measured these times of a step, with intervals:", "", *said]
+
+
+def growth(committed: bool = False) -> list[str]:
+    """How time and storage grow with the study, and what a job costs beside its training."""
+    table = stored_table("benchmarks/growth", committed)
+    if table is None:
+        return []
+    columns = ["methods", "seeds", "sets", "seeds a job", "runs", "jobs", "minutes", "again (s)", "storage (MB)"]
+    lines = ["", "## How the study grows", ""]
+    alike = table[(table["methods"] == 2) & (table["seeds"] == 25) & (table["sets"] == 2)].sort_values("jobs")
+    if len(alike) > 1:
+        few, many = alike.iloc[0], alike.iloc[-1]
+        cost = few["cores"] * (many["seconds"] - few["seconds"]) / (many["jobs"] - few["jobs"])
+        lines += [f"A job costs {cost:.1f} s of a core beside its training: the process, its imports and the engine."]
+    cores = table["cores"].iloc[0]
+    lines += [
+        f"`python -m benchmarks.growth` ran these studies of smoke size on {cores} cores.",
+        "“Again” is the same command with nothing left to do.",
+        "",
+        *header(columns),
+    ]
+    for row in table.to_dict("records"):
+        size = [row[name] for name in ("methods", "seeds", "sets", "seeds_per_job", "runs", "jobs")]
+        lines.append(
+            line([*size, f"{row['seconds'] / 60:.1f}", f"{row['again_seconds']:.0f}", f"{row['megabytes']:.1f}"])
+        )
+    return lines
 
 
 def with_results(text: str, generated: list[str]) -> str:
