@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPLORED = "explored"
+PLACES = 5  # decimals of a panel's place, in widths and heights of a picture
 CAPTION_WIDTH = 115  # characters that a caption's line holds at the width of a text column
 CAPTION_LOOK = {"x": 0.01, "ha": "left", "fontsize": 7.5, "color": "#666666"}
 
@@ -160,7 +161,16 @@ def write_picture(figure: "Figure", path: Path, scale: str = "") -> None:
         caption = f"Scale: {scale}. {caption}"
     if caption:
         figure.supxlabel("\n".join(textwrap.wrap(caption, CAPTION_WIDTH, break_on_hyphens=False)), **CAPTION_LOOK)
-    picture = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "hdge"}):
+        figure.savefig(io.BytesIO(), format="svg")  # lays the figure out
+        _round_places(figure)
+        picture = io.BytesIO()
         figure.savefig(picture, format="svg", metadata={"Date": None})
     atomic_write(path, picture.getvalue())
+
+
+def _round_places(figure: "Figure") -> None:
+    """Round where panels lie, and leave them there: the last bits of a layout hang on where objects lie in memory."""
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        ax.set_position([round(float(value), PLACES) for value in ax.get_position().bounds])
