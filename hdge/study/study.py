@@ -173,4 +173,5 @@ def _round_places(figure: "Figure") -> None:
     """Round where panels lie, and leave them there: the last bits of a layout hang on where objects lie in memory."""
     figure.set_layout_engine("none")
     for ax in figure.axes:
-        ax.set_position([round(float(value), PLACES) for value in ax.get_position().bounds])
+        left, bottom, width, height = (round(float(value), PLACES) for value in ax.get_position().bounds)
+        ax.set_position((left, bottom, width, height))
