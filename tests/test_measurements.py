@@ -10,7 +10,7 @@ from hdge.study.roster import METHODS
 
 
 def test_every_kind_is_made_by_modules_that_are_there():
-    for kind, (modules, protocol, _) in KINDS.items():
+    for kind, (modules, protocol, *_) in KINDS.items():
         assert all((HOME / "hdge" / "measure" / f"{name}.py").exists() for name in modules)
         assert not protocol or hasattr(load_profile("smoke"), protocol)
         assert any(seeds_of(kind, row) != "none" for row in METHODS)

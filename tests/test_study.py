@@ -13,13 +13,13 @@ import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
+from benchmarks.growth import PARTS
 from hdge.study import dependencies, notebooks
 from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
 
 MEASURED = ["measure cross_entropy", "measure hdge", "measure jem"]
-PARTS = ("hdge", "notebooks", "profiles", "workflow", "Snakefile", "pyproject.toml")
 
 
 class Study:

@@ -208,7 +208,10 @@ def variation_table(runs: Sequence[Run], variation: Mapping[str, Tensor]) -> pd.
     def matched(inside: np.ndarray, outside: np.ndarray, name: str) -> float:
         return stratified_auroc(inside, outside, rough["test"], rough[name])
 
-    smooth = {name: (auroc(-rough["test"], -own), matched(-rough["test"], -own, name)) for name, own in rough.items()}
+    smooth = {
+        name: (auroc(-rough["test"], -own), matched(-rough["test"], -own, name))
+        for name, own in rough.items() if name != "test"
+    }  # fmt: skip
 
     def detection(run: Run) -> Rows:
         inside = scores_of(run.folder.outputs("test"))["log q(x)"]

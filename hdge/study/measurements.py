@@ -13,32 +13,35 @@ if TYPE_CHECKING:
     from hdge.study.runs import Run
 
 CRITIC = "cross_entropy"  # the row whose first run scores all samples
-SCORED = ("cross_entropy",)  # the rows whose networks post-hoc detectors score
 
 
 class Kind(NamedTuple):
-    """A kind of measurement: its files in ``hdge/measure/``, its protocol in a profile, and the measures of claims."""
+    """A kind of measurement: its files in ``hdge/measure/``, its protocol in a profile, and the measures of claims.
+
+    ``of_critic`` are the seeds of a kind that the critic's row alone is measured on.
+    """
 
     modules: tuple[str, ...]
     protocol: str = ""
     judged: tuple[str, ...] = ()
+    of_critic: Seeds = "none"
 
 
 KINDS = {
     "samples": Kind(("samples", "critic"), "samples", ("log score", "log distance")),
     "attacks": Kind(("attacks",), "attacks", ("robust",)),
-    "posthoc": Kind(("posthoc",)),
-    "variation": Kind(("variation",)),
+    "posthoc": Kind(("posthoc",), of_critic="all"),
+    "variation": Kind(("variation",), of_critic="first"),  # of images, so that one run stores it for all
 }
 
 
 def seeds_of(kind: str, row: str) -> Seeds:
     """Choose the seeds of a row on which a kind is measured: all if a claim compares them."""
-    if kind == "variation":  # of images, not of networks: one run stores it for all
-        return "first" if row == CRITIC else "none"
-    if row in judged_rows(*KINDS[kind].judged) or (kind == "posthoc" and row in SCORED):
+    if KINDS[kind].of_critic != "none":
+        return KINDS[kind].of_critic if row == CRITIC else "none"
+    if row in judged_rows(*KINDS[kind].judged):
         return "all"
-    if row not in METHODS or kind == "posthoc":
+    if row not in METHODS:
         return "none"
     return METHODS[row].sampled if kind == "samples" else METHODS[row].attacked
 
@@ -54,7 +57,7 @@ def chosen(runs: "Sequence[Run]", kind: str) -> "list[Run]":
 def determined_by(profile: "Profile", row: str) -> dict[str, Any]:
     """Collect what determines a row's measurements besides its weights: seeds, protocol and code of each kind."""
     found = {}
-    for kind, (modules, protocol, _) in KINDS.items():
+    for kind, (modules, protocol, *_) in KINDS.items():
         seeds = seeds_of(kind, row)
         if seeds != "none":
             how = asdict(getattr(profile, protocol)) if protocol else {}
