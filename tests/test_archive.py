@@ -15,7 +15,7 @@ from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
 from hdge.study.files import read_tensors
 from hdge.study.profiles import Profile, load_profile
-from hdge.study.runs import Outputs, RunFolder
+from hdge.study.runs import Outputs, Run, RunFolder
 from hdge.study.study import Study
 
 SETS = ("train", "validation", "test", "svhn", "cifar100", "celeba", "interp")
@@ -124,11 +124,27 @@ def test_a_measurement_is_taken_once_a_protocol_and_archived_with_its_run(study)
     assert len(taken) == 3  # the weights are others
     assert not [name for name in run.folder.record()["files"] if name.startswith("measured/")]
     archived = archive.archive(run, study.profile)
-    assert "measured/attacks.safetensors" in archived.record()["files"]
+    assert "measured/attacks.safetensors.xz" in archived.record()["files"]
     assert archived.measured("attacks", {"steps": 6}, measure)["values"].equal(torch.arange(3.0))
     assert len(taken) == 3
     with pytest.raises(HdgeError, match="has no weights, and no attacks by this protocol; train the run"):
         archived.measured("attacks", {"steps": 7}, measure)
+
+
+def test_what_the_first_seed_of_a_row_answers_is_archived_of_no_other(study):
+    """Whichever run ends first is measured; of rows that no claim compares, the archive keeps the lowest seed's."""
+    profile = replace(study.profile, seeds=(0, 1), methods={"cross_entropy": {}, "hdge_batch": {}})
+    config = profile.config("cross_entropy", 0)
+    for row, kept in (("hdge_batch", {0: True, 1: False}), ("cross_entropy", {0: True, 1: True})):
+        for seed in kept:
+            folder = RunFolder.of("small", row, seed)
+            folder.write_history(pd.DataFrame({"epoch": [0]}))
+            folder.write_config(config)
+            folder.write_weights({"weight": torch.zeros(2)}, config)
+            folder.finish({"config": json.loads(config.to_json()), "outcome": "finished", "rollbacks": []})
+            folder.measured("attacks", {"steps": 5}, lambda: {"values": torch.arange(3.0)})
+            archived = archive.archive(Run(row, seed, folder, config), profile)
+            assert any("attacks" in name for name in archived.record()["files"]) == kept[seed]
 
 
 def test_archived_attacks_of_the_same_weights_are_borrowed(study):

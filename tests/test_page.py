@@ -3,10 +3,13 @@
 import html
 import re
 
+import nbformat
 import pandas as pd
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from hdge.cli import main
+from hdge.figures.executed import executed_page
 from hdge.figures.page import Section, page
 from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
@@ -28,8 +31,20 @@ def test_text_is_shown_and_not_obeyed(tmp_path):
     assert "http:" not in made
 
 
+def an_executed_notebook(path):
+    """A notebook with formulas, and with an output of a menu, as a notebook run in JupyterLab has."""
+    menu = {"application/vnd.jupyter.widget-view+json": {"model_id": "0"}, "text/plain": "Dropdown()"}
+    outputs = [new_output("execute_result", {"text/plain": "2"}), new_output("display_data", menu)]
+    text = "# Calibration\n\n$$\n\\log Z_y = \\sum_i s_i\n$$\n\nHere $q(y|x)$ is *it*."
+    cells = [new_markdown_cell(text), new_code_cell("1 + 1", outputs=outputs)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
 def report_of_digits(folder):
-    """The report drawn from the committed tables, under another root."""
+    """The report drawn from the committed tables, under another root, with one executed notebook."""
+    an_executed_notebook(folder / "papermill_runs" / "digits" / "notebooks" / "03_calibration.ipynb")
     target = folder / "figures" / "digits"
     target.parent.mkdir()
     target.symlink_to(HOME / "figures" / "digits")
@@ -48,7 +63,27 @@ def test_a_studys_report_has_every_claim_and_every_picture(tmp_path):
     pictures = list((HOME / "figures" / "digits").glob("*.svg"))
     assert text.count("data:image/svg+xml") == len(pictures)
     outside = re.findall(r'(?:src|href)="([^"]{0,40})', text)
-    assert all(link.startswith(("data:image", "#part", "../")) for link in outside)
+    assert all(link.startswith(("data:image", "#part", "../", "notebooks/")) for link in outside)
+    assert text.count("notebooks/03_calibration.html") == 1
+    assert (tmp_path / "papermill_runs" / "digits" / "notebooks" / "03_calibration.html").exists()
+
+
+def test_a_page_of_an_executed_notebook_has_its_formulas_and_fetches_nothing(tmp_path):
+    text = executed_page(an_executed_notebook(tmp_path / "a.ipynb"))
+    assert text.count("<math") == 2
+    assert text.count('display="block"') == 1
+    assert "<em>it</em>" in text
+    assert "$" not in re.sub(r"<(style|script).*?</\1>", "", text, flags=re.DOTALL)
+    assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=.?(?:https?:)?//", text)
+    assert "import(" not in text
+
+
+@pytest.mark.parametrize("content", [b"", b"<html></html>", b"{}", b'{"cells": [{}], "nbformat": 4, "metadata": {}}'])
+def test_a_damaged_executed_notebook_is_told_by_name(content, tmp_path):
+    path = tmp_path / "a.ipynb"
+    path.write_bytes(content)
+    with pytest.raises(HdgeError, match=r"a\.ipynb is damaged, .*; delete it\.$"):
+        executed_page(path)
 
 
 def test_a_study_without_verdicts_has_no_report(tmp_path, capsys):

@@ -14,7 +14,7 @@ import safetensors.torch
 from hdge.study.condensed import as_archived, condensed
 from hdge.study.errors import HdgeError
 from hdge.study.files import PACKED, atomic_write, packed
-from hdge.study.measurements import CRITIC
+from hdge.study.measurements import CRITIC, KINDS, seeds_of
 from hdge.study.profiles import Profile, archived_folder
 from hdge.study.runs import Run, RunFolder
 from hdge.study.study import Study
@@ -54,14 +54,17 @@ def archive(run: Run, profile: Profile) -> RunFolder:
         if not first:
             small.pop("gradient_norms", None)
         files[name] = safetensors.torch.save(small)
+    # A row of which one seed is measured has others measured as well if they end before that one.
+    needless = {kind for kind in KINDS if seeds_of(kind, run.row) == "first" and run.seed != seeds[0]}
+    measured = sorted((run.folder.path / "measured").glob("*.safetensors"))
+    measured = [path for path in measured if path.stem not in needless]
+    scored = any(path.name.startswith("critique-") for path in measured)
+    for path in measured:
+        files[f"measured/{path.name}"] = condensed_measurement(path, run.row, scored)
     for name, content in files.items():
         if name.endswith(".safetensors"):
             name, content = name + PACKED, packed(content)
         atomic_write(archived.path / name, content)
-    measured = sorted((run.folder.path / "measured").glob("*.safetensors"))
-    scored = any(path.name.startswith("critique-") for path in measured)
-    for path in measured:
-        atomic_write(archived.path / "measured" / path.name, condensed_measurement(path, run.row, scored))
     how = "condensed logits in float16"
     archived.finish({**record, "archived": how, "weights": run.folder.weights_digest()})
     return archived

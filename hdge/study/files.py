@@ -83,14 +83,16 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """Read the tensors, float32 for float16, and the metadata of a file; a damaged one gives None."""
+    """Read the tensors, float32 for float16, and the metadata of a file, packed or not; a damaged one gives None."""
+    stored = stored_as(path)
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            wide = {name: tensor.float() if tensor.dtype == torch.half else tensor for name, tensor in tensors.items()}
-            return wide, file.metadata() or {}
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, RuntimeError):
+        content = unpacked(stored.read_bytes(), stored)
+        tensors = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except (safetensors.SafetensorError, lzma.LZMAError, OSError, ValueError, KeyError, RuntimeError):
         return None
+    wide = {name: tensor.float() if tensor.dtype == torch.half else tensor for name, tensor in sorted(tensors.items())}
+    return wide, header.get("__metadata__", {})
 
 
 def is_measured_as(

@@ -174,7 +174,7 @@ class RunFolder:
         if not archived:
             asked["code"] = code_digest(imported_modules(Path(inspect.getfile(measure))))
             asked["read"] = [file_digest(file) for file in read]
-        if archived and path.exists():
+        if archived and stored_as(path).exists():
             self.content(f"measured/{path.name}")
         found = read_tensors(path)
         if found is not None and is_measured_as(asked, *found, archived):

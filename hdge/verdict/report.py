@@ -1,10 +1,11 @@
-"""One page to send: a profile's verdicts, and every picture and table behind them."""
+"""One page to send: a profile's verdicts, and every picture and table behind them; the executed notebooks beside it."""
 
 import os
 from pathlib import Path
 
 import pandas as pd
 
+from hdge.figures.executed import executed_page
 from hdge.figures.page import Section, page
 from hdge.study import contents
 from hdge.study.config import HOME
@@ -19,6 +20,8 @@ LONGEST = 40  # rows of a table that a page shows; the file has all
 
 def write_report(study: Study) -> list[str]:
     """Write ``papermill_runs/<profile>/report.html`` from stored tables; return its main sentences, and its path last.
+
+    Every executed notebook gets a page in ``notebooks/``, to which the report links.
 
     Raises:
         HdgeError: the profile's verdicts are not stored yet.
@@ -46,7 +49,7 @@ def _answers(claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_notebook(study: Study, notebook: str, here: Path) -> Section:
-    """Show a notebook's pictures and short tables, with links to its tables and its executed copy."""
+    """Show a notebook's pictures and short tables, with links to its tables and to a page of its executed copy."""
     variants = bool(study.profile.variants)
     stored = [path for name in contents.tables(notebook, variants) if (path := study.path(name)).exists()]
     pictures = [study.path(name).with_suffix(".svg") for name in contents.pictures(notebook, variants)]
@@ -55,7 +58,11 @@ def _of_notebook(study: Study, notebook: str, here: Path) -> Section:
     ]
     executed = here / "notebooks" / f"{notebook}.ipynb"
     source = HOME / "notebooks" / f"{notebook}.ipynb"
-    links = [(path.name, os.path.relpath(path, here)) for path in [*stored, executed if executed.exists() else source]]
+    copy = source
+    if executed.exists():
+        copy = executed.with_suffix(".html")
+        atomic_write(copy, executed_page(executed).encode())
+    links = [(path.name, os.path.relpath(path, here)) for path in [*stored, copy]]
     first = read_json(source, "restore it")["cells"][0]["source"]
     title = "".join(first).split("\n")[0].lstrip("# ")
     return Section(title, (), tables, [path for path in pictures if path.exists()], links)
