@@ -63,6 +63,15 @@ def test_an_archived_run_stands_in_for_the_run_and_its_numbers_are_the_same(stud
         study.runs(archived=False)
 
 
+def test_a_row_is_named_once_for_all_seeds_that_lack_the_same(study):
+    study.profile = replace(study.profile, seeds=(0, 1, 2))
+    assert study.runs()[1] == [
+        "cross_entropy, seeds 0, 1, 2: no finished run.",
+        "hdge, seeds 1, 2: no finished run.",
+        "generative, seeds 0, 1, 2: no finished run; `hdge reproduce small --only generative` trains it.",
+    ]
+
+
 def test_what_is_wanted_is_what_is_archived_or_asked_for(study):
     assert study.profile.wanted() == [("cross_entropy", 0), ("hdge", 0)]
     assert study.profile.wanted(["generative"]) == [("generative", 0)]

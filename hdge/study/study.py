@@ -47,7 +47,7 @@ class Study:
         sets: Sequence[str] = (),
         seeds: Sequence[int] = (),
     ) -> tuple[list[Run], list[str]]:
-        """Return the finished runs, and one sentence for each run or set that is missing or has other settings.
+        """Return the finished runs, and a sentence a row for what is missing or has other settings.
 
         Args:
             variants: whether runs of the profile's variants are wanted, too.
@@ -62,17 +62,18 @@ class Study:
         planned = self.profile.runs(variants)
         for seed in seeds:
             refuse_unknown("seed", str(seed), sorted({str(own) for _, own in planned}))
-        runs, missing = [], []
+        runs: list[Run] = []
+        lacking: list[tuple[str, int, str]] = []
         for row, seed in planned:
             if (rows and row not in rows) or (seeds and seed not in seeds):
                 continue
             run = self.ended(row, seed, archived)
             if run is None:
-                missing.append(self._why_missing(row, seed))
+                lacking.append((row, seed, self._why_missing(row, seed)))
                 continue
             record, config = run.folder.record(), run.config
             if record.get("outcome", "finished") != "finished":
-                missing.append(f"{row}, seed {seed}: {how_it_ended(record)}; not in the tables.")
+                lacking.append((row, seed, f"{how_it_ended(record)}; not in the tables"))
                 continue
             for name in sets:
                 refuse_unknown("out-of-distribution set", name, config.evaluation_sets)
@@ -83,9 +84,10 @@ class Study:
             runs.append(run)
             remedy = f"delete {folder.path} to have the run trained anew"
             lost = sorted(set(config.evaluation_sets).difference(run.stored_sets()))
-            missing += [f"{row}, seed {seed}: no outputs for {name}; {remedy}." for name in lost]
+            lacking += [(row, seed, f"no outputs for {name}; {remedy}") for name in lost]
         if not runs and not rows and not any(self.ended(*run, archived) for run in self.profile.runs(True)):
             raise HdgeError(f"profile {self.name!r} has no finished run yet; run `hdge reproduce {self.name}`.")
+        missing = _by_row(lacking)
         if runs and not any(run.config.evaluation_sets for run in runs):
             missing.append("No out-of-distribution set: evaluation_sets is empty.")
         return runs, missing
@@ -103,10 +105,10 @@ class Study:
     def _why_missing(self, row: str, seed: int) -> str:
         folder = RunFolder.of(self.name, row, seed, self.root)
         if (folder.path / "record.json").exists():
-            return f"{row}, seed {seed}: trained with other settings than the profile's."
+            return "trained with other settings than the profile's"
         optional = (self.profile.methods | self.profile.variants)[row].get("optional")
         how = f"; `hdge reproduce {self.name} --only {row}` trains it" if optional else ""
-        return f"{row}, seed {seed}: no finished run{how}."
+        return f"no finished run{how}"
 
     def path(self, name: str) -> Path:
         """Return the place of a table that `hdge reproduce` has drawn."""
@@ -129,6 +131,14 @@ class Study:
         stored = self.save_table(table, name)
         write_picture(figure, self._place(name).with_suffix(".svg"), scale or self.scale)
         return stored
+
+
+def _by_row(lacking: Sequence[tuple[str, int, str]]) -> list[str]:
+    """Say once of a row what several of its seeds lack."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for row, seed, what in lacking:
+        seeds.setdefault((row, what), []).append(str(seed))
+    return [f"{row}, seed{'s'[: len(own) > 1]} {', '.join(own)}: {what}." for (row, what), own in seeds.items()]
 
 
 def how_it_ended(record: dict[str, Any]) -> str:
