@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -239,3 +241,21 @@ def test_settings_survive_the_way_through_a_file(tmp_path):
     (tmp_path / "run.yaml").write_text(config.to_json())  # JSON is YAML
     assert parse_config(read_yaml(tmp_path / "run.yaml")) == config
     assert json.loads(config.to_json()) == read_yaml(tmp_path / "run.yaml")
+
+
+def test_parameters_of_the_wrong_kind_as_papermill_passes_them_on_are_refused():
+    """In a process of its own, because here a hook checks the annotations first."""
+    calls = (
+        "configs_of(plan, 'hdge', [0], '{\"epochs\": 1}')",
+        "configs_of(plan, 'hdge', 0, {})",
+        "Study('smoke', None)",
+    )
+    text = "from hdge.study.study import Study\nfrom hdge.training.rows import *\nfrom hdge.study.profiles import *\n"
+    text += "plan = load_profile('smoke')\n"
+    text += "".join(f"try: {call}\nexcept HdgeError as error: print(error)\n" for call in calls)
+    told = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert told == [
+        """settings is '{"epochs": 1}'; it must be a group, which papermill takes by -y and not by -p.""",
+        "seeds is 0; it must be a list of at least one seed.",
+        "None is no path; give it as text, or leave it out.",
+    ]

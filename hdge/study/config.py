@@ -32,6 +32,8 @@ BLOCKS: dict[str, type] = {
 
 def place(given: str | Path) -> Path:
     """Resolve a path that a user gives; a "~" that no shell has replaced is the home, $NAME an environment variable."""
+    if not isinstance(given, str | Path):
+        raise HdgeError(f"{given!r} is no path; give it as text, or leave it out.")
     path = Path(os.path.expanduser(given))
     if not any("$" in str(folder) and os.path.exists(folder) for folder in (path, *path.parents)):
         path = Path(os.path.expandvars(path))

@@ -4,11 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hdge.study.config import data_root
+from hdge.study.config import TrainConfig, data_root
 from hdge.study.errors import HdgeError
 from hdge.study.profiles import Profile
 from hdge.study.runs import TRAINED, Run, RunFolder
 from hdge.training.loop import train
+
+
+def configs_of(plan: Profile, row: str, seeds: Sequence[int], settings: dict[str, Any]) -> dict[int, TrainConfig]:
+    """Build the config of each seed of a row; values of the wrong kind, as papermill passes them on, are refused."""
+    if not isinstance(seeds, list | tuple) or not seeds:
+        raise HdgeError(f"seeds is {seeds!r}; it must be a list of at least one seed.")
+    if not isinstance(settings, dict):
+        raise HdgeError(f"settings is {settings!r}; it must be a group, which papermill takes by -y and not by -p.")
+    return {seed: plan.config(row, seed, **settings) for seed in seeds}
 
 
 def train_row(
@@ -19,12 +28,8 @@ def train_row(
     A killed process loses no finished seed, and a seed that fails does not stop the others. If ``settings`` override
     the profile's, the runs are stored apart. Each run has the name of its method, by which figures know it.
     """
-    if not isinstance(seeds, list | tuple) or not seeds:
-        raise HdgeError(f"seeds is {seeds!r}; it must be a list of at least one seed.")
-    if not isinstance(settings, dict):
-        raise HdgeError(f"settings is {settings!r}; it must be a group, which papermill takes by -y and not by -p.")
+    configs = configs_of(plan, row, seeds, settings)
     name = f"{plan.name}-with-own-settings" if settings else plan.name
-    configs = {seed: plan.config(row, seed, **settings) for seed in seeds}
     runs, failed = [], []
     for seed, config in configs.items():
         folder = RunFolder.of(name, row, seed, root)
