@@ -171,7 +171,7 @@ for notebook in DRAWN:
             measured_for(notebook),
             judged(notebook),
         output:
-            drawn(notebook),
+            [report(path, category=notebook) for path in drawn(notebook)],
         log:
             notebook=f"{EXECUTED}/{notebook}.ipynb",
         params:

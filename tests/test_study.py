@@ -89,9 +89,19 @@ def test_every_picture_has_its_table_and_every_notebook_is_kept(study):
     executed = {path.stem for path in (study.folder / "papermill_runs/smoke/notebooks").glob("*.ipynb")}
     assert {path.stem for path in HOME.glob("notebooks/0[02-9]*.ipynb")} <= executed
     assert {"01_training-hdge-seed0-1", "01_training-hdge_k_64-seed0"} <= executed
+    shown = {path.stem for path in (study.folder / "papermill_runs/smoke/notebooks").glob("*.html")}
+    assert shown == {path.stem for path in HOME.glob("notebooks/0[02-9]*.ipynb")}
     verdicts = pd.read_csv(figures / "09_verdict_claims.csv")
     assert set(verdicts["verdict"]) <= {"not testable here", "undecided"}  # two seeds decide nothing
     assert verdicts["reason"].str.contains("hdge has 2 seeds here; the rule needs 3").any()
+
+
+def test_snakemakes_own_report_holds_every_picture_and_table(study, tmp_path):
+    page = tmp_path / "report.html"
+    done = study.run("-m", "snakemake", "--config", "profile=smoke", "--report", str(page))
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert all(path.name in text for path in (study.folder / "figures" / "smoke").glob("*.*"))
 
 
 def test_a_row_is_one_job_of_training_and_one_of_measurement(study):
