@@ -54,15 +54,16 @@ def counted(claims: pd.DataFrame) -> dict[str, int]:
 
 
 def summary(committed: bool = False) -> list[str]:
-    """README's answer: counts of each scale, the clearest of the last one, the forest, and a group of claims a row."""
+    """README's answer: counts of each scale, the clearest of all, the forest, and a group of claims a row."""
     tables = {name: table for name in PROFILES if (table := judged(name, committed)) is not None}
     lines = [f"- {load_profile(name).scale}: {counts_phrase(table)}." for name, table in tables.items()]
-    for name, table in [*tables.items()][-1:]:
-        for verdict in ("reproduced", "contradicted"):
-            lines += [f"- `{name}`, {text}" for text in clearest(table, verdict)]
-        lines += [f"- `{name}`, {text}" for text in why_k_hardly_matters(name, committed)]
+    every = pd.concat([table.assign(profile=name) for name, table in tables.items()], ignore_index=True)
+    for verdict in ("reproduced", "contradicted"):
+        lines += [f"- {text}" for text in clearest(every, verdict)]
+    lines += [f"- `{name}`, {text}" for name in tables for text in why_k_hardly_matters(name, committed)][-1:]
     lines += ["", f"![The paper's claims against their verdicts]({FOREST.relative_to(HOME).as_posix()})", ""]
-    lines += header(["claims about", *(f"`{name}`: {', '.join(get_args(Outcome))}" for name in tables)])
+    lines += [f"In each cell: {', '.join(get_args(Outcome))}.", ""]
+    lines += header(["claims about", *(f"`{name}`" for name in tables)])
     for group in groups():
         counts = (counted(table[table["group"] == group]) for table in tables.values())
         lines.append(line([group, *(", ".join(map(str, count.values())) for count in counts)]))
@@ -118,13 +119,16 @@ def counts_phrase(claims: pd.DataFrame) -> str:
 
 
 def clearest(claims: pd.DataFrame, verdict: str) -> list[str]:
-    """The claim of one verdict whose difference is the most standard errors from 0."""
-    own = claims[(claims["verdict"] == verdict) & (claims["high"] > claims["low"]) & claims["difference"].notna()]
+    """The claim of one verdict about two methods whose difference is the most standard errors from 0."""
+    own = claims[(claims["verdict"] == verdict) & (claims["high"] > claims["low"]) & (claims["baseline"] != "chance")]
+    own = own[own["difference"].notna()]
     if own.empty:
         return []
     distance = own["difference"].abs() / (own["high"] - own["low"])
     row = own.iloc[int(distance.argmax())].to_dict()
-    return [f"{verdict} most clearly: “{row['claim']}”. {said(row)}; {row['seeds']:.0f} seeds, n = {row['n']:,.0f}."]
+    where = f"`{row['profile']}`, " if "profile" in row else ""
+    evidence = f"{said(row)}; {row['seeds']:.0f} seeds, n = {row['n']:,.0f}"
+    return [f"{where}{verdict} most clearly: “{row['claim']}”. {evidence}."]
 
 
 def said(row: dict[Any, Any]) -> str:
