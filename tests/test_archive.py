@@ -57,6 +57,7 @@ def test_an_archived_run_stands_in_for_the_run_and_its_numbers_are_the_same(stud
     assert archived.folder == RunFolder(profiles.archived_folder("small", "hdge", 0))
     assert archived.folder.outputs("test").labels.dtype == torch.int64
     assert archived.folder.trajectory().shape == (1, 20, 10)
+    assert archived.folder.history()["epoch"].tolist() == [1]
     pd.testing.assert_frame_equal(ood.auroc_table([archived], replicates=10), before)
     assert "archived" in archived.folder.record()
     with pytest.raises(HdgeError, match="has no finished run yet"):

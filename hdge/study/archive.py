@@ -1,9 +1,9 @@
 """The archive: small copies of finished runs, from which the repository's notebooks can draw.
 
 ``python -m hdge.study.archive cifar10-small`` copies runs from ``papermill_runs/<profile>/runs`` to
-``papermill_runs/<profile>/archive``. Their logits are condensed and packed, and only the critic keeps its weights, so
-that samples of later runs can be scored. If a profile asks for an archived run's settings, the DAG uses the archived
-run.
+``papermill_runs/<profile>/archive``. Their logits are condensed, all files are packed, and only the critic keeps its
+weights, so that samples of later runs can be scored. If a profile asks for an archived run's settings, the DAG uses the
+archived run.
 """
 
 import sys
@@ -62,7 +62,7 @@ def archive(run: Run, profile: Profile) -> RunFolder:
     for path in measured:
         files[f"measured/{path.name}"] = condensed_measurement(path, run.row, scored)
     for name, content in files.items():
-        if name.endswith(".safetensors"):
+        if name != "config.json":
             name, content = name + PACKED, packed(content)
         atomic_write(archived.path / name, content)
     how = "condensed logits in float16"

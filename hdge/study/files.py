@@ -53,7 +53,7 @@ def stored_as(path: Path) -> Path:
 
 
 def packed(content: bytes) -> bytes:
-    """Compress tensors, most of which are of two bytes a number."""
+    """Compress a file, of tensors mostly, most of which are of two bytes a number."""
     two_bytes = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lp": 1, "pb": 1}
     return lzma.compress(content, filters=[two_bytes])
 
