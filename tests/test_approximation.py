@@ -38,6 +38,16 @@ def runs(tmp_path_factory):
     return found
 
 
+def test_runs_without_the_logits_of_training_images_are_left_out_and_named(runs, tmp_path):
+    """As the archive keeps them of many classes."""
+    bare = Run("hdge", 7, RunFolder(tmp_path), runs[0].config)
+    pooled, without = approximation.with_pools([*runs, bare])
+    assert pooled == runs
+    assert without[0].startswith("hdge 7: archived without the logits of training images")
+    assert approximation.with_pools(runs) == (runs, [])
+    assert approximation.gradient_table([]).empty
+
+
 def test_weight_is_the_terms_gradient_on_the_score():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(6, 4, dtype=torch.float64, generator=generator, requires_grad=True)

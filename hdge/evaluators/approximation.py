@@ -19,6 +19,7 @@ from hdge.evaluators.intervals import BOOTSTRAP_SEED, limits, over_seeds, percen
 from hdge.evaluators.tables import Labels, Logits, Rows, over_runs, rows
 from hdge.study.checks import finite, labelled
 from hdge.study.errors import require
+from hdge.study.files import stored_as
 from hdge.study.runs import Run
 
 DRAWS = 32  # random queues a size: the relative error of a standard deviation from 32 draws is 1 / sqrt(64) = 13 %
@@ -78,6 +79,14 @@ def queue_sizes(images: int, chosen: Sequence[int] = ()) -> list[int]:
     """Some queue lengths K, by default the powers of 4 below the number of images, and that number."""
     require("images", images, images >= 1, "at least 1")
     return sorted({*(chosen or [4**power for power in range(20) if 4**power < images]), images})
+
+
+def with_pools(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Select the runs whose training images' logits are stored, and say of which the archive has none."""
+    pooled = [run for run in runs if stored_as(run.folder.path / "outputs" / "train.safetensors").exists()]
+    others = [f"{run.row} {run.seed}" for run in runs if run not in pooled]
+    why = "archived without the logits of training images, because their classes are many; train it to draw from them"
+    return pooled, [f"{', '.join(others)}: {why}."] if others else []
 
 
 @over_runs("temperature", "size", "n", "draws", "weight", "low", "high")

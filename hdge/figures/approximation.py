@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from hdge.figures.style import GREY, describe, empty_figure, nothing, plain_log_ticks, seeds_phrase, subplots
 from hdge.study.roster import METHODS
 
-NO_RUN = "no run of HDGE is here"
+NO_RUN = "no run of HDGE is here with the logits of its training images"
 HDGE = METHODS["hdge"].colour
 
 
