@@ -70,6 +70,12 @@ def drawn():
          for m in METHODS for a in "xy" for b in "xy"]
     )  # fmt: skip
     yield "confusion", confusion, lambda: figures.classification.confusion_figure(confusion), 2
+    names = [f"class {i}" for i in range(figures.classification.MOST_CLASSES + 1)]
+    frequent = pd.DataFrame(
+        [{"method": m, "seeds": 2, "label": a, "predicted": b, "count": 5, "share": 0.05}
+         for m in METHODS for a in names for b in names]
+    )  # fmt: skip
+    yield "confusions", frequent, lambda: figures.classification.confusion_figure(frequent), 1
     measures = pd.concat(
         runs_table(measure=measure, better=better, ood_set="near" if "AUROC" in measure else "–", n_out=40, value=0.5)
         for measure, better in sweeps.MEASURES.items()

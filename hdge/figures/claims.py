@@ -49,7 +49,7 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     axes[0].set_yticks(range(len(tested)), tested, fontsize=6.5)
     axes[0].set_ylim(len(tested) - 0.5, -0.5)
     for ax in axes:
-        ax.set_xlabel("towards the claim (units of δ)", fontsize=8)
+        ax.set_xlabel("towards the claim (units of δ)" if len(found) == 1 else "towards the claim (δ)", fontsize=8)
     marks = [
         Line2D([], [], color=colour, marker=SHAPES[verdict], markersize=4.5, label=verdict)
         for verdict, colour in COLOURS.items()

@@ -9,17 +9,22 @@ from matplotlib.ticker import MaxNLocator
 from hdge.figures.style import (
     DOTTED,
     by_mean,
+    counts_range,
     describe,
     dots_phrase,
     handle,
     log_if_wide,
     nothing,
+    row_axis,
     run_dots,
     seeds_phrase,
     subplots,
     unless_empty,
 )
 from hdge.study.roster import colour_of, label
+
+MOST_CLASSES = 20  # of a matrix whose numbers can be read
+PAIRS = 20  # confusions that are drawn of more classes
 
 
 def _least(table: pd.DataFrame, means: pd.Series, fence: float) -> float:
@@ -142,9 +147,35 @@ def confusion_matrix(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
+def frequent_confusions(table: pd.DataFrame) -> Figure:
+    """The most frequent confusions, in the mean over methods: a pair of classes in a row, a mark a method."""
+    wrong = table[table["label"] != table["predicted"]]
+    pairs = (wrong["label"] + " → " + wrong["predicted"]).rename("pair")
+    percent = (100 * wrong["share"]).groupby([pairs, wrong["method"]], sort=False).sum().unstack()
+    shown = percent.loc[percent.mean(axis=1).nlargest(PAIRS).index]
+    figure, [[ax]] = subplots(1, 1, 1.6 + 0.2 * len(shown))
+    row_axis(ax, shown.index.tolist())
+    for method in table["method"].unique():
+        ax.plot(shown[method], range(len(shown)), "o", markersize=4.5, color=colour_of(method), label=label(method))
+    ax.set_xlabel("share of the class's test images (%)")
+    ax.set_xlim(left=0)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=8)
+    images = table.groupby(["method", "label"])["count"].sum()
+    describe(
+        figure,
+        "Which classes are taken for which\n",
+        f"The {len(shown)} most frequent of {len(percent):,} possible confusions, true class → predicted class. "
+        f"Seeds are pooled ({counts_range(table['seeds'])} a method). n: {counts_range(images)} images of a "
+        "class, each counted once a seed. The table has all pairs.",
+    )
+    return figure
+
+
 @unless_empty("no run of cross-entropy or HDGE is here")
 def confusion_figure(table: pd.DataFrame) -> Figure:
-    """A confusion matrix a method."""
+    """A confusion matrix a method; of many classes, the most frequent confusions."""
+    if table["label"].nunique() > MOST_CLASSES:
+        return frequent_confusions(table)
     methods = table["method"].unique()
     longest = max(len(str(name)) for name in table["label"])
     figure, [axes] = subplots(1, len(methods), 4.4 + 0.08 * longest, sharey=True)

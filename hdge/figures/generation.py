@@ -35,9 +35,11 @@ def sample_strip(table: pd.DataFrame, pictures: Sequence[np.ndarray], ax: Axes) 
     """One method's samples, class after class from left to right, each (channels, H, W) of uint8."""
     channels, height, width = pictures[0].shape
     classes = table["class"].unique().tolist()
-    columns = -(-(int(table["index"].max()) + 1) // ROWS)
+    each = int(table["index"].max()) + 1
+    rows = min(ROWS, each)
+    columns = -(-each // rows)
     stride = columns * (width + 1) + GAP - 1
-    canvas = np.full((ROWS * (height + 1) - 1, len(classes) * stride - GAP, channels), 255, dtype=np.uint8)
+    canvas = np.full((rows * (height + 1) - 1, len(classes) * stride - GAP, channels), 255, dtype=np.uint8)
     for name, index, picture in zip(table["class"], table["index"], pictures, strict=True):
         top, left = index // columns * (height + 1), classes.index(name) * stride + index % columns * (width + 1)
         canvas[top : top + height, left : left + width] = picture.transpose(1, 2, 0)
@@ -57,8 +59,9 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figur
     classes = table["class"].unique().tolist()[:MOST_CLASSES]
     methods = table["method"].unique()
     each = int(table["index"].max()) + 1
-    columns = len(classes) * -(-each // ROWS)
-    strip = ROWS * (WIDTH - 1.1) / columns * pictures[0].shape[1] / pictures[0].shape[2]
+    rows = min(ROWS, each)
+    columns = len(classes) * -(-each // rows)
+    strip = rows * (WIDTH - 1.1) / columns * pictures[0].shape[1] / pictures[0].shape[2]
     figure, axes = subplots(len(methods), 1, 1.15 + len(methods) * (strip + 0.06))
     for [ax], method in zip(axes, methods, strict=True):
         places = np.flatnonzero((table["method"] == method) & table["class"].isin(classes)).tolist()
@@ -66,12 +69,12 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figur
         ax.set_ylabel(textwrap.fill(label(method), 13), rotation=0, ha="right", va="center", fontsize=8)
     axes[0][0].tick_params(labeltop=True, labelsize=8 if max(len(name) for name in classes) < 9 else 6.5)
     axes[-1][0].set_xlabel("class", fontsize=8)
-    own = table[table["method"] != REFERENCES["test"]]
+    own, taken = table[table["method"] != REFERENCES["test"]], f"the first {each}" if each > 1 else "one"
     describe(
         figure,
         "Samples of every class, below real images",
         f"Samples are ends of chains of log q(x|y) from random starts ({seeds_phrase(own)}); a flow samples directly. "
-        f"n: {len(own):,} samples, the first {each} of a class. None is chosen, and the table has statistics of each. "
+        f"n: {len(own):,} samples, {taken} of a class. None is chosen, and the table has statistics of each. "
         "Pixels are clipped to their range for the picture, the chains are not. If a network has learnt a class, its "
         "samples resemble the images above. If samples are saturated, black and white alone, the chains have left the "
         "range: log q(x|y) rises beyond every image, and there is no density of images to sample.",
