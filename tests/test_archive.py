@@ -7,14 +7,12 @@ import torch
 
 from hdge.evaluators import ood
 from hdge.figures.ood import auroc_figure, histogram_figure
-from hdge.measure import samples
 from hdge.measure.rows import borrow
 from hdge.study import archive, dependencies, profiles, runs, verify
 from hdge.study import study as studies
-from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
 from hdge.study.files import read_tensors
-from hdge.study.profiles import Profile, load_profile
+from hdge.study.profiles import Profile
 from hdge.study.runs import Outputs, Run, RunFolder
 from hdge.study.study import Study
 
@@ -109,12 +107,6 @@ def test_an_archived_run_of_other_settings_does_not_count(study):
     assert study.profile.archived_record("hdge", 0) is not None
     assert other.archived_record("hdge", 0) is None
     assert ("hdge", 0) not in other.wanted(["generative"])
-
-
-def test_every_archived_run_of_the_repository_is_one_that_its_profile_asks_for():
-    for path in HOME.glob("papermill_runs/*/archive/*/record.json"):
-        method, _, seed = path.parent.name.rpartition("-seed")
-        assert load_profile(path.parts[-4]).archived_record(method, int(seed)) == path
 
 
 def test_a_measurement_is_taken_once_a_protocol_and_archived_with_its_run(study):
@@ -244,28 +236,6 @@ def test_a_measurement_is_taken_anew_if_code_that_it_imports_or_a_file_that_it_r
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "code_digest", lambda modules: next(digests))
         assert [ask(), ask()] == [3, 3]
-
-
-def test_the_code_behind_samples_holds_the_sampler_and_ignores_comments(tmp_path):
-    behind = {path.name for path in dependencies.imported_modules(HOME / "hdge/measure/samples.py")}
-    assert {"samples.py", "sgld.py", "flows.py", "readings.py"} <= behind
-    assert samples.sample_run.__module__ == "hdge.measure.samples"
-    module = tmp_path / "module.py"
-
-    def digest(text):
-        module.write_text(text)
-        return dependencies.code_digest([module])
-
-    plain = digest("def f(x):\n    return x + 1\n")
-    assert digest('"""What it is."""\n\n\ndef f(x):\n    """One more."""\n    return x + 1  # as it says\n') == plain
-    assert digest("def f(x):\n    return x + 2\n") != plain
-
-
-def test_the_fingerprint_of_code_is_the_same_in_every_version_of_python(tmp_path):
-    """Python 3.12 gave functions and classes another field, and 3.13 left empty ones out of what `ast` writes."""
-    module = tmp_path / "one.py"
-    module.write_text("class A:\n    def f(self, x: int = 0) -> int:\n        return x + 1\n")
-    assert dependencies.code_digest([module]) == "f1e21c599578ac169762107f4590971017b3a9d0185307ffef807a1d63166f0a"
 
 
 def test_a_run_that_failed_is_archived_by_its_record_alone(study):

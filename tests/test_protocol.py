@@ -94,3 +94,9 @@ def test_the_protocol_was_committed_before_the_first_run_that_it_judges():
     asked = ["git", "merge-base", "--is-ancestor", stated, begun]
     assert stated != begun
     assert subprocess.run(asked, cwd=HOME, check=False).returncode == 0
+
+
+def test_every_archived_run_of_the_repository_is_one_that_its_profile_asks_for():
+    for path in HOME.glob("papermill_runs/*/archive/*/record.json"):
+        method, _, seed = path.parent.name.rpartition("-seed")
+        assert load_profile(path.parts[-4]).archived_record(method, int(seed)) == path

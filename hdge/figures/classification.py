@@ -165,8 +165,8 @@ def frequent_confusions(table: pd.DataFrame) -> Figure:
         figure,
         "Which classes are taken for which\n",
         f"The {len(shown)} most frequent of {len(percent):,} possible confusions, true class → predicted class. "
-        f"Seeds are pooled ({counts_range(table['seeds'])} a method). n: {counts_range(images)} images of a "
-        "class, each counted once a seed. The table has all pairs.",
+        f"n: {counts_range(images)} images of a class, each counted once a seed; {counts_range(table['seeds'])} seeds "
+        "a method are pooled. The table has all pairs.",
     )
     return figure
 
