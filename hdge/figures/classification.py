@@ -150,8 +150,8 @@ def confusion_matrix(table: pd.DataFrame, ax: Axes) -> Axes:
 def frequent_confusions(table: pd.DataFrame) -> Figure:
     """The most frequent confusions, in the mean over methods: a pair of classes in a row, a mark a method."""
     wrong = table[table["label"] != table["predicted"]]
-    pairs = (wrong["label"] + " → " + wrong["predicted"]).rename("pair")
-    percent = (100 * wrong["share"]).groupby([pairs, wrong["method"]], sort=False).sum().unstack()
+    wrong = wrong.assign(pair=wrong["label"] + " → " + wrong["predicted"], percent=100 * wrong["share"])
+    percent = wrong.pivot(index="pair", columns="method", values="percent")
     shown = percent.loc[percent.mean(axis=1).nlargest(PAIRS).index]
     figure, [[ax]] = subplots(1, 1, 1.6 + 0.2 * len(shown))
     row_axis(ax, shown.index.tolist())

@@ -38,5 +38,5 @@ def executed_page(notebook: Path) -> str:
 def _mathml(found: "re.Match[str]") -> str:
     from latex2mathml.converter import convert
 
-    display = found["display"] is not None
-    return convert((found["display"] or found["inline"]).strip(), display="block" if display else "inline")
+    formula = found["display"] or found["inline"]
+    return convert(formula.strip(), display="block" if found["display"] else "inline")

@@ -31,13 +31,18 @@ MOST_CLASSES = 10  # the width has room for no more
 STARTS = {"noise": ("random starts", OUT_COLOUR), "data": ("test images", IN_COLOUR)}
 
 
+def _grid(table: pd.DataFrame) -> tuple[int, int]:
+    """Rows and columns of a class's samples in its method's strip."""
+    each = int(table["index"].max()) + 1
+    rows = min(ROWS, each)
+    return rows, -(-each // rows)
+
+
 def sample_strip(table: pd.DataFrame, pictures: Sequence[np.ndarray], ax: Axes) -> Axes:
     """One method's samples, class after class from left to right, each (channels, H, W) of uint8."""
     channels, height, width = pictures[0].shape
     classes = table["class"].unique().tolist()
-    each = int(table["index"].max()) + 1
-    rows = min(ROWS, each)
-    columns = -(-each // rows)
+    rows, columns = _grid(table)
     stride = columns * (width + 1) + GAP - 1
     canvas = np.full((rows * (height + 1) - 1, len(classes) * stride - GAP, channels), 255, dtype=np.uint8)
     for name, index, picture in zip(table["class"], table["index"], pictures, strict=True):
@@ -59,9 +64,8 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figur
     classes = table["class"].unique().tolist()[:MOST_CLASSES]
     methods = table["method"].unique()
     each = int(table["index"].max()) + 1
-    rows = min(ROWS, each)
-    columns = len(classes) * -(-each // rows)
-    strip = rows * (WIDTH - 1.1) / columns * pictures[0].shape[1] / pictures[0].shape[2]
+    rows, columns = _grid(table)
+    strip = rows * (WIDTH - 1.1) / (columns * len(classes)) * pictures[0].shape[1] / pictures[0].shape[2]
     figure, axes = subplots(len(methods), 1, 1.15 + len(methods) * (strip + 0.06))
     for [ax], method in zip(axes, methods, strict=True):
         places = np.flatnonzero((table["method"] == method) & table["class"].isin(classes)).tolist()

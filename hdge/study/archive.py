@@ -1,9 +1,9 @@
 """The archive: small copies of finished runs, from which the repository's notebooks can draw.
 
 ``python -m hdge.study.archive cifar10-small`` copies runs from ``papermill_runs/<profile>/runs`` to
-``papermill_runs/<profile>/archive``. Their logits are condensed, all files are packed, and only the critic keeps its
-weights, so that samples of later runs can be scored. If a profile asks for an archived run's settings, the DAG uses the
-archived run.
+``papermill_runs/<profile>/archive``. Their logits are condensed, all but config and record is packed, and only the
+critic keeps its weights, so that samples of later runs can be scored. If a profile asks for an archived run's settings,
+the DAG uses the archived run.
 """
 
 import sys
@@ -56,8 +56,8 @@ def archive(run: Run, profile: Profile) -> RunFolder:
         files[name] = safetensors.torch.save(small)
     # A row of which one seed is measured has others measured as well if they end before that one.
     needless = {kind for kind in KINDS if seeds_of(kind, run.row) == "first" and run.seed != seeds[0]}
-    measured = sorted((run.folder.path / "measured").glob("*.safetensors"))
-    measured = [path for path in measured if path.stem not in needless]
+    stored = sorted((run.folder.path / "measured").glob("*.safetensors"))
+    measured = [path for path in stored if path.stem not in needless]
     scored = any(path.name.startswith("critique-") for path in measured)
     for path in measured:
         files[f"measured/{path.name}"] = condensed_measurement(path, run.row, scored)
