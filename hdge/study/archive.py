@@ -11,7 +11,7 @@ from pathlib import Path
 
 import safetensors.torch
 
-from hdge.study.condensed import as_archived, condensed
+from hdge.study.condensed import FOLLOWED, as_archived, condensed
 from hdge.study.errors import HdgeError
 from hdge.study.files import PACKED, atomic_write, packed
 from hdge.study.measurements import CRITIC, KINDS, seeds_of
@@ -23,6 +23,7 @@ from hdge.study.study import Study
 WITH_TRAINING_IMAGES = ("hdge",)
 FEW_CLASSES = 10
 FIRST = 3  # seeds of a row that keep the largest files: those logits, and gradient norms, which no claim reads
+FIRST_OF_MANY = 1  # seeds that keep gradient norms of sets of more than FOLLOWED images
 
 
 def archive(run: Run, profile: Profile) -> RunFolder:
@@ -51,7 +52,7 @@ def archive(run: Run, profile: Profile) -> RunFolder:
         small = condensed(name.removeprefix("outputs/").removesuffix(".safetensors"), tensors)
         if "labels" in small:
             small["labels"] = small["labels"].short()
-        if not first:
+        if run.seed not in seeds[: FIRST if len(small["logits"]) <= FOLLOWED else FIRST_OF_MANY]:
             small.pop("gradient_norms", None)
         files[name] = safetensors.torch.save(small)
     # A row of which one seed is measured has others measured as well if they end before that one.

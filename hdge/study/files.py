@@ -53,9 +53,9 @@ def stored_as(path: Path) -> Path:
 
 
 def packed(content: bytes) -> bytes:
-    """Compress a file, of tensors mostly, most of which are of two bytes a number."""
-    two_bytes = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lp": 1, "pb": 1}
-    return lzma.compress(content, filters=[two_bytes])
+    """Compress a file, of tensors mostly, whose numbers have two or four bytes."""
+    by_place = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 2, "pb": 2}
+    return lzma.compress(content, filters=[by_place])
 
 
 def unpacked(content: bytes, path: Path) -> bytes:
