@@ -1,7 +1,9 @@
 """What `hdge reproduce` says of Snakemake's report."""
 
 import itertools
+import subprocess
 import sys
+import time
 
 from hdge.study.progress import follow, told
 
@@ -53,3 +55,18 @@ def test_the_exit_status_and_words_at_the_end_survive(capfd):
     assert lines[0] == "a bar"
     assert lines[1].startswith("1 of 2: ")
     assert lines[2] == "no line break"
+
+
+def test_what_is_followed_goes_on_if_the_follower_is_killed(tmp_path):
+    """A pipe without a reader made Snakemake wait for ever, and the next command was told to wait for it."""
+    ended = tmp_path / "ended"
+    loop = "for _ in range(20): print('x', file=sys.stderr, flush=True), time.sleep(0.1)"
+    text = f"import pathlib, sys, time\n{loop}\npathlib.Path({str(ended)!r}).touch()"
+    follower = f"from hdge.study.progress import follow; follow([{sys.executable!r}, '-c', {text!r}])"
+    with subprocess.Popen([sys.executable, "-c", follower], stderr=subprocess.PIPE) as process:
+        process.stderr.readline()  # it is under way
+        process.kill()
+    deadline = time.monotonic() + 60
+    while not ended.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
