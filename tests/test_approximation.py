@@ -43,7 +43,7 @@ def test_runs_without_the_logits_of_training_images_are_left_out_and_named(runs,
     bare = Run("hdge", 7, RunFolder(tmp_path), runs[0].config)
     pooled, without = approximation.with_pools([*runs, bare])
     assert pooled == runs
-    assert without[0].startswith("hdge 7: archived without the logits of training images")
+    assert without[0].startswith("hdge, seed 7: archived without the logits of training images")
     assert approximation.with_pools(runs) == (runs, [])
     assert approximation.gradient_table([]).empty
 
