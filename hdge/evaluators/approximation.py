@@ -21,7 +21,7 @@ from hdge.study.checks import finite, labelled
 from hdge.study.errors import require
 from hdge.study.files import stored_as
 from hdge.study.runs import Run
-from hdge.study.study import by_row
+from hdge.study.study import lacking_by_row
 
 DRAWS = 32  # random queues a size: the relative error of a standard deviation from 32 draws is 1 / sqrt(64) = 13 %
 TEMPERATURES = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -86,7 +86,7 @@ def with_pools(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """Select the runs whose training images' logits are stored, and say of which the archive has none."""
     pooled = [run for run in runs if stored_as(run.folder.path / "outputs" / "train.safetensors").exists()]
     why = "archived without the logits of training images; train it to draw from them"
-    return pooled, by_row([(run.row, run.seed, why) for run in runs if run not in pooled])
+    return pooled, lacking_by_row([(run.row, run.seed, why) for run in runs if run not in pooled])
 
 
 @over_runs("temperature", "size", "n", "draws", "weight", "low", "high")

@@ -87,7 +87,7 @@ class Study:
             lacking += [(row, seed, f"no outputs for {name}; {remedy}") for name in lost]
         if not runs and not rows and not any(self.ended(*run, archived) for run in self.profile.runs(True)):
             raise HdgeError(f"profile {self.name!r} has no finished run yet; run `hdge reproduce {self.name}`.")
-        missing = by_row(lacking)
+        missing = lacking_by_row(lacking)
         if runs and not any(run.config.evaluation_sets for run in runs):
             missing.append("No out-of-distribution set: evaluation_sets is empty.")
         return runs, missing
@@ -133,7 +133,7 @@ class Study:
         return stored
 
 
-def by_row(lacking: Sequence[tuple[str, int, str]]) -> list[str]:
+def lacking_by_row(lacking: Sequence[tuple[str, int, str]]) -> list[str]:
     """Say once of a row what several of its seeds lack."""
     seeds: dict[tuple[str, str], list[str]] = {}
     for row, seed, what in lacking:
