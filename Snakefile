@@ -128,10 +128,10 @@ for row, seeds in JOBS:
             given=parameters(method=row, seeds=seeds),
         # Those that sample take longest, and should not begin last.
         priority: int(has_chains(configs[0].method))
-        # One, however many cores there are: a run's last bits depend on how many threads share its sums.
-        threads: 1
+        # One a rank, however many cores there are: a run's last bits depend on how many threads share its sums.
+        threads: profile.ranks
         resources:
-            **profile.resources,
+            **{**profile.resources, "gpu": profile.ranks * profile.resources["gpu"]},
         # Now and then a kernel does not start beside another; what had been trained is left alone.
         retries: 1
         shell:

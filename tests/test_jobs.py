@@ -140,9 +140,8 @@ def test_two_processes_take_different_gpus_and_a_third_shares(tmp_path, monkeypa
     monkeypatch.setattr(network.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=f"uuid-{device}"))
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    take = network._free_gpu.__wrapped__  # a process asks once
-    assert [take(), take(), take()] == [0, 1, 0]
+    take = network.free_gpu.__wrapped__  # a process asks once
+    assert [take(0), take(0), take(0)] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(("resources", "said"), [

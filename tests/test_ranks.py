@@ -5,6 +5,7 @@ import pickle
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,9 +17,11 @@ from hdge.core.distributed import rank_of, sum_over_ranks
 from hdge.data.splits import load_splits
 from hdge.study.config import TrainConfig
 from hdge.study.errors import HdgeError
+from hdge.study.profiles import load_profile
 from hdge.study.runs import RunFolder
 from hdge.study.settings import QueueSettings
 from hdge.training import trainer
+from hdge.training.rows import train_row
 
 BATCH, CLASSES, SIZE, STEPS = 6, 4, 10, 5
 SMALL = TrainConfig(
@@ -180,6 +183,27 @@ def test_torchrun_trains_the_run_that_one_process_trains(tmp_path):
     for name, tensor in two.weights().items():
         end = one.model.state_dict()[name]
         assert (tensor - end).norm() < 1e-3 * (end - start[name]).norm(), name
+
+
+def test_a_profile_of_two_ranks_trains_a_row_by_torchrun_inside_its_job(tmp_path, capfd):
+    smoke = load_profile("smoke")
+    two, root = replace(smoke, ranks=2), tmp_path / "two"
+    same = {"crop_padding": 0, "flip": False, "noise": 0.0, "precision": "float32"}  # no draws of a rank's own
+    [run] = train_row(two, "hdge", [0], same, root, str(tmp_path))
+    assert run.folder.record()["machine"]["ranks"] == 2
+    [alone] = train_row(smoke, "hdge", [0], same, tmp_path / "one", str(tmp_path))
+    losses = (one.folder.history()["loss"].tolist() for one in (run, alone))
+    assert next(losses) == pytest.approx(next(losses), rel=1e-3)
+    stored = run.folder.path / "record.json"
+    before = stored.stat().st_mtime_ns
+    train_row(two, "hdge", [0], same, root, str(tmp_path))
+    assert stored.stat().st_mtime_ns == before
+    stored.write_text("{")
+    with pytest.raises(HdgeError, match="hdge, seed 0: the 2 ranks that train .*hdge-seed0 failed; what they said"):
+        train_row(two, "hdge", [0], same, root, str(tmp_path))
+    assert "record.json" in capfd.readouterr().err
+    with pytest.raises(HdgeError, match="ranks is 0; it must be a whole number, 1 or more"):
+        replace(smoke, ranks=0)
 
 
 def test_a_state_of_two_ranks_is_not_taken_up_by_one(tmp_path):

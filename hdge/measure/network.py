@@ -49,20 +49,20 @@ def with_noise(images: UInt8[Tensor, "n channels height width"], noise: float) -
 def pick_device() -> torch.device:
     """Pick a CUDA device, else the CPU; TF32 is off, because it would round results to 10 bits.
 
-    One process alone takes a GPU that no other process of the study has; a rank has the one that it was given.
+    One process alone takes a GPU that no other process of the study has; a rank has taken one at its start.
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True  # shapes of images never change within a run
     if not dist.is_initialized() and torch.cuda.device_count() > 1:
-        torch.cuda.set_device(_free_gpu())
+        torch.cuda.set_device(free_gpu(torch.cuda.current_device()))
     return torch.device("cuda", torch.cuda.current_device())
 
 
 @functools.cache
-def _free_gpu() -> int:
-    """Claim a GPU for as long as this process lives, by a lock on a file that ends with the process."""
+def free_gpu(otherwise: int) -> int:
+    """Claim a free GPU for as long as this process lives, by a lock on a file that ends with the process."""
     for device in range(torch.cuda.device_count()):
         name = f"hdge-{os.getuid()}-{torch.cuda.get_device_properties(device).uuid}.lock"
         file = os.open(Path(tempfile.gettempdir(), name), os.O_CREAT | os.O_RDWR, 0o600)
@@ -70,7 +70,7 @@ def _free_gpu() -> int:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # never closed
             return device
         os.close(file)
-    return torch.cuda.current_device()
+    return otherwise
 
 
 def splits_of(folder: RunFolder, dataset: str, data_root: Path) -> Splits:

@@ -60,8 +60,9 @@ class Profile:
         proof: rows of which three seeds are trained from scratch, although they are archived, to prove that runs
             reproduce; a list, even an empty one, leaves all other rows to be trained only when asked for.
         seeds_per_job: how many seeds of a row one job trains and then measures; 0 for all. A cluster spreads jobs.
-        resources: what one job of training or measuring needs: mem_mb, runtime in minutes, and gpu, their number. A
-            cluster reserves all three; one machine starts no more jobs than it has GPUs for.
+        ranks: how many processes train one run together, by torchrun; each takes a core, and GPUs as ``resources`` say.
+        resources: what one job of training or measuring needs: mem_mb, runtime in minutes, and gpu, their number for
+            each rank. A cluster reserves all three; one machine starts no more jobs than it has GPUs for.
         instructions: "avx2" leaves newer instructions of an x86-64 processor unused, so that runs are equal to the bit
             on processors with and without AVX-512; empty for all that there are.
     """
@@ -77,12 +78,14 @@ class Profile:
     references: tuple[str, ...] = ()
     proof: tuple[str, ...] | None = None
     seeds_per_job: int = 0
+    ranks: int = 1
     resources: dict[str, int] = field(default_factory=lambda: dict(RESOURCES))
     instructions: str = ""
 
     def __post_init__(self) -> None:
         per_job = self.seeds_per_job
         require("seeds_per_job", per_job, isinstance(per_job, int) and per_job >= 0, "a whole number, 0 for all seeds")
+        require("ranks", repr(self.ranks), type(self.ranks) is int and self.ranks >= 1, "a whole number, 1 or more")
         require("instructions", repr(self.instructions), self.instructions in ("", "avx2"), "avx2 or empty")
         for name, value in self.resources.items():
             refuse_unknown("resource", name, RESOURCES)
@@ -202,7 +205,8 @@ def _profile(name: str, values: dict[str, Any]) -> Profile:
         {name: own for name, own in values["settings"].items() if name not in ("method", "seed", *NO_SETTINGS)}
     )
     others: dict[str, Any] = {part: _protocol(part, values.get(part, {})) for part in PROTOCOLS}
-    others |= {"seeds_per_job": values.get("seeds_per_job", 0), "instructions": values.get("instructions", "")}
+    defaults = {"seeds_per_job": 0, "ranks": 1, "instructions": ""}
+    others |= {part: values.get(part, default) for part, default in defaults.items()}
     others["resources"] = {**RESOURCES, **_group("resources", values.get("resources", {}))}
     settings, seeds = values["settings"], tuple(values["seeds"])
     others["references"] = _names("references", values.get("references", []), rows["methods"])

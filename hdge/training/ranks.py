@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from hdge.core.distributed import rank_of
+from hdge.measure.network import free_gpu
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def process_group() -> Iterator[dist.ProcessGroup | None]:
         return
     cuda = torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(free_gpu(int(os.environ["LOCAL_RANK"])))
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
         yield dist.group.WORLD

@@ -1,14 +1,18 @@
-"""Several seeds of a profile's row, one after the other in one process."""
+"""Several seeds of a profile's row, one after the other in one process, or each by several ranks."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hdge.study.config import TrainConfig, data_root
+from hdge.study.config import TrainConfig, data_root, parse_config
 from hdge.study.errors import HdgeError
 from hdge.study.profiles import Profile
 from hdge.study.runs import TRAINED, Run, RunFolder
 from hdge.training.loop import train
+from hdge.training.ranks import process_group
 
 
 def configs_of(plan: Profile, row: str, seeds: Sequence[int], settings: dict[str, Any]) -> dict[int, TrainConfig]:
@@ -34,7 +38,10 @@ def train_row(
     for seed, config in configs.items():
         folder = RunFolder.of(name, row, seed, root)
         try:
-            train(config, folder, data_root(data), same_code=True)
+            if plan.ranks == 1:
+                train(config, folder, data_root(data), same_code=True)
+            else:
+                _train_by_ranks(config, folder, data_root(data), plan.ranks)
         except HdgeError as error:
             failed.append(f"{row}, seed {seed}: {error}")
             continue
@@ -43,3 +50,26 @@ def train_row(
     if failed:
         raise HdgeError(" ".join(failed))
     return runs
+
+
+def _train_by_ranks(config: TrainConfig, folder: RunFolder, images: Path, ranks: int) -> None:
+    """Train a run by ranks of this machine, which torchrun starts."""
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    rank = ["-m", "hdge.training.rows", config.to_json(), str(folder.path), str(images)]
+    if subprocess.run([sys.executable, *launch, *rank]).returncode:
+        raise HdgeError(f"the {ranks} ranks that train {folder.path} failed; what they said stands above.")
+
+
+def _as_rank(config: str, folder: str, images: str) -> int:
+    """Train as one of the ranks that :func:`_train_by_ranks` starts."""
+    try:
+        with process_group() as group:
+            train(parse_config(json.loads(config)), RunFolder(Path(folder)), Path(images), same_code=True, group=group)
+    except HdgeError as error:
+        print(f"hdge: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_as_rank(*sys.argv[1:]))
