@@ -11,7 +11,7 @@ from hdge.study import contents
 from hdge.study.config import HOME
 from hdge.study.dependencies import code_digest, imported_modules, training_code
 from hdge.study.measurements import CRITIC, KINDS, determined_by, seeds_of
-from hdge.study.profiles import load_profile
+from hdge.study.profiles import job_name, load_profile
 from hdge.study.roster import has_chains
 
 profile = load_profile(config.get("profile", "digits"))
@@ -107,7 +107,7 @@ rule runs:
 
 
 for row, seeds in JOBS:
-    job = f"{row}-seed{'-'.join(map(str, seeds))}"
+    job = job_name(row, seeds)
     configs = [profile.config(row, seed) for seed in seeds]
 
     # Some seeds of a row, trained anew if their config changes or the code that their method's training executes.

@@ -167,8 +167,12 @@ def _reproduce(arguments: Namespace) -> int:
         return subprocess.run([*command, "--dry-run"], env=environment).returncode
     with _lock(root, arguments.profile) as lock:
         # Snakemake's own lock would outlive a killed process; it inherits this one, which ends with it.
-        run = subprocess.call if arguments.verbose else follow
-        done = run([*command, "--nolock"], env=environment, pass_fds=[lock.fileno()])
+        command, inherited = [*command, "--nolock"], [lock.fileno()]
+        if arguments.verbose:
+            done = subprocess.call(command, env=environment, pass_fds=inherited)
+        else:
+            seconds = profile.job_seconds(only, arguments.fresh)
+            done = follow(command, seconds, env=environment, pass_fds=inherited)
     if done == 0:
         from hdge.study.study import Study
 

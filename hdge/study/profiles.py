@@ -163,6 +163,19 @@ class Profile:
         most = self.seeds_per_job or sys.maxsize
         return [(row, tuple(seeds[i : i + most])) for row, seeds in own.items() for i in range(0, len(seeds), most)]
 
+    def job_seconds(self, only: Sequence[str] = (), fresh: bool = False) -> dict[str, float]:
+        """Sum, for each training job, the seconds that its archived runs took, if all are archived."""
+        records = {job: [self.archived_record(job[0], seed) for seed in job[1]] for job in self.jobs(only, fresh)}
+        return {
+            f"train_{job_name(*job)}": sum(read_json(path, "")["cost"]["seconds"] for path in paths if path)
+            for job, paths in records.items()
+            if all(paths)
+        }
+
+
+def job_name(row: str, seeds: Sequence[int]) -> str:
+    return f"{row}-seed{'-'.join(map(str, seeds))}"
+
 
 def reference(row: str) -> str:
     """Name the variant of a row that trains for twice the epochs."""

@@ -6,22 +6,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 PAUSE = 0.1  # seconds between two looks at the report
+START = 10.0  # seconds that a job takes besides training; notebooks and measurements of small profiles take as many
+PLANNED = re.compile(r"(\w[\w-]*) +(\d+)")  # a rule and its jobs, in the table of the report
 FINISHED = re.compile(r"Finished jobid: \d+ \(Rule: (.+)\)")
 COUNTED = re.compile(r"(\d+) of (\d+) steps \(\d+%\) done")
 BAR = re.compile(r"\d+%\|")  # of tqdm, in a job
 REPORTED = re.compile(
     r"|\[.+ \d\d:\d\d:\d\d \d{4}\]|Select jobs to execute\.\.\.|Execute \d+ jobs\.\.\.|Using (workflow|shell).*"
-    r"|Assuming unrestricted.*|Building DAG of jobs\.\.\.|Provided cores.*|Rules claiming.*|Job stats:"
+    r"|Assuming unrestricted.*|Building DAG of jobs\.\.\.|Provided (cores|resources): .*|Rules claiming.*|Job stats:"
     r"|job +count|-+ +-+|\w[\w-]* +\d+|Complete log.*|Elapsed time.*"
 )
 
 
-def follow(command: Sequence[str], **options: Any) -> int:
-    """Run Snakemake, tell its progress, and return its exit status.
+def follow(command: Sequence[str], seconds: Mapping[str, float], **options: Any) -> int:
+    """Run Snakemake, tell its progress, and return its exit status; a rule's seconds of training weigh its job.
 
     Its report goes through a file: if a pipe's reader were killed, Snakemake would wait for ever and hold its lock.
     """
@@ -30,7 +32,7 @@ def follow(command: Sequence[str], **options: Any) -> int:
         os.unlink(name)
         with subprocess.Popen(command, stderr=written, **options) as process:
             try:
-                for line in told(_lines(report, process), time.monotonic, sys.stderr.isatty()):
+                for line in told(_lines(report, process), seconds, time.monotonic, sys.stderr.isatty()):
                     print(line, file=sys.stderr, end="" if line.endswith("\r") else "\n", flush=True)
             except KeyboardInterrupt:  # which Snakemake has been sent as well
                 process.wait()
@@ -38,18 +40,23 @@ def follow(command: Sequence[str], **options: Any) -> int:
             return process.wait()
 
 
-def told(lines: Iterator[str], clock: Any, bars: bool) -> Iterator[str]:
-    """Turn Snakemake's lines into ours; a bar is shown in place on a terminal, and left out elsewhere."""
-    begun, job = clock(), ""
+def told(lines: Iterator[str], seconds: Mapping[str, float], clock: Any, bars: bool) -> Iterator[str]:
+    """Turn Snakemake's lines into ours; a bar is shown in place on a terminal, and left out elsewhere.
+
+    The time left is the time passed, by the weight of the jobs that are left beside that of the finished ones.
+    """
+    begun, job, planned, behind = clock(), "", 0.0, 0.0
     for line in lines:
-        finished, counted = FINISHED.fullmatch(line), COUNTED.fullmatch(line)
-        if finished:
+        finished, counted, rule = FINISHED.fullmatch(line), COUNTED.fullmatch(line), PLANNED.fullmatch(line)
+        if rule and rule[1] not in ("all", "total"):
+            planned += int(rule[2]) * (START + seconds.get(rule[1], 0.0))
+        elif finished:
             job = finished[1]
+            behind += START + seconds.get(job, 0.0)
         elif counted:
-            done, total = int(counted[1]), int(counted[2])
             passed = clock() - begun
-            left = f", about {_minutes(passed / done * (total - done))} left" if done < total else ""
-            yield f"{done} of {total}: {job if job != 'all' else 'done'} ({_minutes(passed)}{left})"
+            left = f", about {_minutes(passed * (planned / behind - 1))} left" if behind < planned else ""
+            yield f"{counted[1]} of {counted[2]}: {job if job != 'all' else 'done'} ({_minutes(passed)}{left})"
         elif BAR.search(line):
             if bars:
                 yield f"{line}\r"
