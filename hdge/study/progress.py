@@ -27,17 +27,19 @@ def follow(command: Sequence[str], seconds: Mapping[str, float], **options: Any)
 
     Its report goes through a file: if a pipe's reader were killed, Snakemake would wait for ever and hold its lock.
     """
-    descriptor, name = tempfile.mkstemp()
-    with open(descriptor, "wb") as written, open(name, "rb", buffering=0) as report:
-        os.unlink(name)
-        with subprocess.Popen(command, stderr=written, **options) as process:
-            try:
-                for line in told(_lines(report, process), seconds, time.monotonic, sys.stderr.isatty()):
-                    print(line, file=sys.stderr, end="" if line.endswith("\r") else "\n", flush=True)
-            except KeyboardInterrupt:  # which Snakemake has been sent as well
-                process.wait()
-                raise
-            return process.wait()
+    with _report() as report, subprocess.Popen(command, stderr=report, **options) as process:
+        try:
+            for line in told(_lines(report, process), seconds, time.monotonic, sys.stderr.isatty()):
+                print(line, file=sys.stderr, end="" if line.endswith("\r") else "\n", flush=True)
+        except KeyboardInterrupt:  # which Snakemake has been sent as well
+            process.wait()
+            raise
+        return process.wait()
+
+
+def _report() -> IO[bytes]:
+    """Open a file, in memory where that can be, for a full disk would stop the writers as a broken pipe does."""
+    return os.fdopen(os.memfd_create("report"), "rb") if sys.platform == "linux" else tempfile.TemporaryFile()
 
 
 def told(lines: Iterator[str], seconds: Mapping[str, float], clock: Any, bars: bool) -> Iterator[str]:
@@ -70,10 +72,11 @@ def _minutes(seconds: float) -> str:
 
 def _lines(report: IO[bytes], process: subprocess.Popen[bytes]) -> Iterator[str]:
     """Split a growing report at line breaks and at the carriage returns of bars, as soon as they come."""
-    kept, ended = b"", False
+    kept, place, ended = b"", 0, False
     while not ended:
         ended = process.poll() is not None
-        while block := report.read(65536):
+        while block := os.pread(report.fileno(), 65536, place):  # whose place is not that of the writers
+            place += len(block)
             *whole, kept = re.split(rb"[\r\n]", kept + block)
             yield from (part.decode(errors="replace") for part in whole)
         if not ended:
