@@ -67,17 +67,7 @@ def summary(committed: bool = False) -> list[str]:
     for group in groups():
         counts = (counted(table[table["group"] == group]) for table in tables.values())
         lines.append(line([group, *(", ".join(map(str, count.values())) for count in counts)]))
-    others = [under_way(name) for name in PROFILES if name not in tables]
-    return [*lines, "", *others] if others else lines
-
-
-def under_way(name: str) -> str:
-    """A scale that is not judged yet, and how many of its runs are archived."""
-    profile = load_profile(name)
-    runs = profile.runs(variants=True)
-    archived = sum(profile.archived_record(*run) is not None for run in runs)
-    scale = profile.scale[0].upper() + profile.scale[1:]
-    return f"{scale}: not judged yet; {archived} of {len(runs)} runs are trained."
+    return lines
 
 
 def why_k_hardly_matters(name: str, committed: bool) -> list[str]:
