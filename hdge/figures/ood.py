@@ -42,12 +42,13 @@ def counts_phrase(n_in: int, outside: pd.DataFrame, column: str) -> str:
 EDGE = 1e-3  # the axis of AUROC is logarithmic in the odds up to this far from 0 and 1, and linear beyond
 
 
-def auroc_phrase(table: pd.DataFrame) -> str:
+def auroc_phrase(table: pd.DataFrame, row: str = "method") -> str:
     """What the marks and the axis of both figures of AUROC are, in sentences for a caption."""
     counts = counts_phrase(int(table["n_in"].iloc[0]), table, "n_out")
     return (
-        f"{dots_phrase(table, 'bootstrap')} {counts} In-distribution images are the positive class, so that right is "
-        "better; dotted lines are chance. The axis is logarithmic in the odds, so that 0.9, 0.99 and 1 stand apart."
+        f"{dots_phrase(table, 'bootstrap', row)} {counts} In-distribution images are the positive class, so that "
+        "right is better; dotted lines are chance. The axis is logarithmic in the odds, so that 0.9, 0.99 and 1 stand "
+        "apart."
     )
 
 
@@ -73,7 +74,8 @@ def auroc_axis(ax: Axes, values: pd.Series, between: tuple[float, ...] = (0.3, 0
     ax.set_xlim(low, high)
     more = () if high > 0.99 else between
     ticks = [tick for tick in sorted((0.01, 0.1, 0.5, 0.9, 0.99, 1, *more)) if low < tick < high]
-    bare = (0.1, 0.99) if low < 0.1 else ()  # a wide range has no room for all numbers
+    bare = {0.1, 0.99} if low < 0.1 else set()  # a wide range has no room for all numbers
+    bare |= {0.8} if np.ptp(spread_out(np.array([low, high]))) > 5 else set()
     ax.set_xticks(ticks, ["" if tick in bare else f"{tick:g}" for tick in ticks], fontsize=6.5)
     ax.axvline(0.5, **DOTTED)
 
@@ -108,20 +110,22 @@ def posthoc_figure(table: pd.DataFrame) -> Figure:
     """AUROC of every score of a plain classifier, post-hoc detectors included, and of HDGE: a row each."""
     sets = table["ood_set"].unique()
     rows = dict.fromkeys(zip(table["method"], table["score"], strict=True))
+    named = [f"{label(method)}: {score}" for method, score in zip(table["method"], table["score"], strict=True)]
     figure, [axes] = subplots(1, len(sets), 1.8 + 0.24 * len(rows), sharex=True, sharey=True)
     for ax, ood_set in zip(axes, sets, strict=True):
         for y, (method, score) in enumerate(rows):
             own = table[(table["method"] == method) & (table["score"] == score) & (table["ood_set"] == ood_set)]
             run_marks(own, "auroc", y, colour_of(method), ax)
-        row_axis(ax, [f"{label(method)}: {score}" for method, score in rows])
+        row_axis(ax, list(dict.fromkeys(named)))
         ax.grid(axis="y", linewidth=0.3)
         auroc_axis(ax, table["auroc"])
         ax.set(title=ood_set, xlabel="AUROC")
     describe(
         figure,
         "Post-hoc scores of one classifier, beside HDGE's",
-        f"{auroc_phrase(table)} ODIN and Mahalanobis have their authors' settings, and are fitted on training images "
-        "alone. The rows of cross-entropy differ in the score alone; HDGE's rows differ in training.",
+        f"{auroc_phrase(table.assign(row=named), 'row')} ODIN and Mahalanobis have their authors' settings, and are "
+        "fitted on training images alone. The rows of cross-entropy differ in the score alone; HDGE's rows differ in "
+        "training.",
     )
     return figure
 
