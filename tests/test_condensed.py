@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from hdge.core.readings import confidence, log_q_x, log_q_y_given_x, of_label, prediction
 from hdge.evaluators.calibration import brier_score, fitted_temperature
-from hdge.study.condensed import FOLLOWED, KEPT, condense, condensed, expand
+from hdge.evaluators.ood import detection_row
+from hdge.study.condensed import FOLLOWED, KEPT, as_ranks, condense, condensed, expand
 
 # float16 keeps 11 bits: a logit of at most 16 is off by at most 2^-8, half the gap of 2^-7 above 8.
 ROUNDED = 2**-8
@@ -105,3 +106,25 @@ def test_a_temperature_fitted_on_condensed_logits_is_that_of_all_up_to_what_the_
 def test_a_log_density_is_not_rounded():
     logits = torch.tensor([[4097.5], [-3.0]])
     assert torch.equal(expand(condensed("test", {"logits": logits, "labels": torch.zeros(2)})), logits)
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(2, 40), st.integers(1, 40))
+def test_ranks_tell_sets_apart_as_scores_do(seed, inside, outside):
+    """Scores of three values tie within sets and between them."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {"ODIN/svhn": outside, "ODIN/test": inside, "Mahalanobis/test": inside, "Mahalanobis/svhn": outside}
+    scores = {name: torch.randint(3, (size,), generator=generator) / 3 - 100 for name, size in sizes.items()}
+    ranks = as_ranks(scores)
+    assert {rank.dtype for rank in ranks.values()} == {torch.uint16}
+    for detector in ("ODIN", "Mahalanobis"):
+        rows = [
+            detection_row(*(own[f"{detector}/{name}"].double().numpy() for name in ("test", "svhn")), replicates=5)
+            for own in (scores, ranks)
+        ]
+        assert rows[0] == rows[1]
+
+
+def test_more_ranks_than_two_bytes_count_take_four():
+    ranks = as_ranks({"ODIN/test": torch.arange(2**16 + 1).flip(0).float()})["ODIN/test"]
+    assert ranks.dtype == torch.int32
+    assert ranks.tolist() == list(range(2**16, -1, -1))

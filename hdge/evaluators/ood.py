@@ -235,14 +235,14 @@ def variation_table(runs: Sequence[Run], variation: Mapping[str, Tensor]) -> pd.
 
 
 def posthoc_table(scored: Sequence[tuple[Run, Mapping[str, Tensor]]], replicates: int = REPLICATES) -> pd.DataFrame:
-    """Detection by runs' stored scores "<detector>/<set>" of :mod:`hdge.measure.posthoc`, as :func:`detection_row`."""
+    """Detection, as :func:`detection_row`, by the scores "<detector>/<set>" of :mod:`hdge.measure.posthoc` or ranks."""
     scores = {(run.row, run.seed): own for run, own in scored}
 
     def detection(run: Run) -> Rows:
         own = scores[run.row, run.seed]
         for detector in DETECTORS:
             for name in [name for name in run.config.evaluation_sets if f"{detector}/{name}" in own]:
-                inside, outside = (own[f"{detector}/{part}"].numpy() for part in ("test", name))
+                inside, outside = (own[f"{detector}/{part}"].double().numpy() for part in ("test", name))
                 yield {"score": detector, "ood_set": name, **detection_row(inside, outside, replicates)}
 
     return rows([run for run, _ in scored], detection, _columns(replicates))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import safetensors.torch
 
-from hdge.study.condensed import FOLLOWED, as_archived, condensed
+from hdge.study.condensed import FOLLOWED, as_archived, as_ranks, condensed
 from hdge.study.errors import HdgeError
 from hdge.study.files import PACKED, atomic_write, packed
 from hdge.study.measurements import CRITIC, KINDS, seeds_of
@@ -72,7 +72,7 @@ def archive(run: Run, profile: Profile) -> RunFolder:
 
 
 def condensed_measurement(path: Path, row: str, scored: bool) -> bytes:
-    """Drop what no picture shows of samples, and round what a critic says of them to float16.
+    """Drop what no picture shows of samples, round what a critic says of them to float16, and rank post-hoc scores.
 
     If samples are scored and have classes, the others and their logits are dropped. Real images stay with the critic.
     """
@@ -83,6 +83,8 @@ def condensed_measurement(path: Path, row: str, scored: bool) -> bytes:
         left_out |= {"samples", "logits"} if scored and "class_samples" in tensors else set()
         left_out |= set() if row == CRITIC else {"images", "image_labels"}
     small = {name: tensor for name, tensor in tensors.items() if name not in left_out}
+    if path.name == "posthoc.safetensors":
+        small = as_ranks(small)
     if path.name.startswith("critique-"):
         small = {name: as_archived(tensor) for name, tensor in small.items()}
     return safetensors.torch.save(small, metadata)

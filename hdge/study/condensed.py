@@ -69,6 +69,20 @@ def expand(tensors: Mapping[str, Tensor]) -> Float[Tensor, "n classes"]:
     return rest[:, None].expand(-1, classes).scatter(1, kept, logits)
 
 
+def as_ranks(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Replace a detector's scores "<detector>/<set>" by ranks among all its sets: what tells sets apart is their order.
+
+    Equal scores share a rank. Ranks take two bytes where the sets have at most 65,536 different scores.
+    """
+    ranks: dict[str, Tensor] = {}
+    for detector in {name.split("/")[0] for name in scores}:
+        own = {name: one for name, one in scores.items() if name.split("/")[0] == detector}
+        order = torch.cat(list(own.values())).unique(return_inverse=True)[1]
+        small = order.to(torch.uint16 if order.max() < 2**16 else torch.int32)
+        ranks |= zip(own, small.split([len(one) for one in own.values()]), strict=True)
+    return {name: rank.clone() for name, rank in ranks.items()}
+
+
 def condensed(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Condense a set's outputs; those on training images, which notebook 07 queues, are only rounded."""
     logits = tensors["logits"]
