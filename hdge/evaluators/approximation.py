@@ -19,7 +19,6 @@ from hdge.evaluators.intervals import BOOTSTRAP_SEED, limits, over_seeds, percen
 from hdge.evaluators.tables import Labels, Logits, Rows, over_runs, rows
 from hdge.study.checks import finite, labelled
 from hdge.study.errors import require
-from hdge.study.files import stored_as
 from hdge.study.runs import Run
 from hdge.study.study import lacking_by_row
 
@@ -84,7 +83,7 @@ def queue_sizes(images: int, chosen: Sequence[int] = ()) -> list[int]:
 
 def with_pools(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """Select the runs whose training images' logits are stored, and say of which the archive has none."""
-    pooled = [run for run in runs if stored_as(run.folder.path / "outputs" / "train.safetensors").exists()]
+    pooled = [run for run in runs if run.folder.stores("outputs/train.safetensors")]
     why = "archived without the logits of training images; train it to draw from them"
     return pooled, lacking_by_row([(run.row, run.seed, why) for run in runs if run not in pooled])
 

@@ -21,7 +21,6 @@ from hdge.data.splits import SPLIT_SEED, Splits, load_evaluation_set, load_split
 from hdge.methods.base import frozen
 from hdge.methods.build import build_network
 from hdge.study.errors import HdgeError
-from hdge.study.files import stored_as
 from hdge.study.runs import Run, RunFolder
 
 EVALUATION_BATCH = 500
@@ -88,7 +87,7 @@ def evaluated_sets(run: Run, splits: Splits, data_root: Path) -> dict[str, Image
 
 def has_weights(run: Run) -> bool:
     """Check whether a run's weights are here; of archived runs only the critic has them."""
-    return stored_as(run.folder.path / "weights.safetensors").exists()
+    return run.folder.stores("weights.safetensors")
 
 
 def load_network(run: Run, shape: tuple[int, ...]) -> nn.Module:

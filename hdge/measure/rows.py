@@ -14,7 +14,7 @@ from hdge.measure.samples import sample_run
 from hdge.measure.variation import variation_of
 from hdge.study.dependencies import PACKAGE, code_digest, imported_modules
 from hdge.study.errors import HdgeError, refuse_unknown
-from hdge.study.files import atomic_write, read_tensors, stored_as, tensors_digest
+from hdge.study.files import atomic_write, read_tensors, tensors_digest
 from hdge.study.measurements import CRITIC, chosen, seeds_of
 from hdge.study.profiles import archived_folder
 from hdge.study.runs import Run, RunFolder
@@ -79,7 +79,7 @@ def _sample_and_score(study: Study, runs: Sequence[Run], asked: Sequence[Run]) -
     missing = []
     for run in [run for run in sampled if run in asked]:
         samples = sample_run(run, protocol, study.data_root)
-        if critic is None or not stored_as(critic.folder.path / "weights.safetensors").exists():
+        if critic is None or not critic.folder.stores("weights.safetensors"):
             missing.append(f"{run.row}, seed {run.seed}: not scored, for no {CRITIC} run has its weights here.")
             continue
         criticise(run, samples, critic, protocol)

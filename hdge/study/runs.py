@@ -98,6 +98,9 @@ class RunFolder:
         """Read one row an epoch: learning rate, losses, accuracies."""
         return pd.read_csv(io.BytesIO(self.content("history.csv")))
 
+    def stores(self, name: str) -> bool:
+        return stored_as(self.path / name).exists()
+
     def content(self, name: str) -> bytes:
         """Read a file of a finished run, which must match the record."""
         path = stored_as(self.path / name)
@@ -137,7 +140,7 @@ class RunFolder:
     def outputs(self, name: str) -> Outputs:
         """Read the outputs on an evaluation set, which must be finite, as the archive would keep them."""
         file = f"outputs/{name}.safetensors"
-        if not stored_as(self.path / file).exists():
+        if not self.stores(file):
             raise HdgeError(f"{self.path} holds no outputs for {name!r}; add it to evaluation_sets and train again.")
         tensors = safetensors.torch.load(self.content(file))
         stored = tensors if "rest" in tensors else condensed(name, tensors)
@@ -166,18 +169,17 @@ class RunFolder:
 
         The protocol holds, as plain values, everything but the weights that determines the outcome. A file is up to
         date if its protocol and weights are those asked for. Unless the run is archived, the measuring code, with all
-        that it imports, and the files in ``read`` must be the same as well. An archived run has no weights to measure
-        anew.
+        that it imports, and the files in ``read`` must be the same as well. An archived run cannot be measured.
         """
         path, archived = self.measured_path(name), "archived" in self.record()
         asked = {"protocol": json.loads(json.dumps(dict(protocol))), "weights": self.weights_digest()}
         if not archived:
-            asked["code"] = code_digest(imported_modules(Path(inspect.getfile(measure))))
-            asked["read"] = [file_digest(file) for file in read]
-        if archived and stored_as(path).exists():
+            code = code_digest(imported_modules(Path(inspect.getfile(measure))))
+            asked |= {"code": code, "read": [file_digest(file) for file in read]}
+        elif self.stores(f"measured/{path.name}"):
             self.content(f"measured/{path.name}")
         found = read_tensors(path)
-        if found is not None and is_measured_as(asked, *found, archived):
+        if found and is_measured_as(asked, *found, archived):
             return found[0]
         if archived:
             raise HdgeError(f"{self.path} has no weights, and no {name} by this protocol; train the run to measure it.")
@@ -189,9 +191,8 @@ class RunFolder:
     def stored(self, name: str, protocol: Mapping[str, Any]) -> dict[str, Tensor] | None:
         """Read what was measured of these weights by a protocol; return None if it was not."""
         asked = {"protocol": json.loads(json.dumps(dict(protocol))), "weights": self.weights_digest()}
-        found = read_tensors(self.measured_path(name))
-        whole = found is not None and is_measured_as(asked, *found, "archived" in self.record())
-        return found[0] if found and whole else None
+        found, archived = read_tensors(self.measured_path(name)), "archived" in self.record()
+        return found[0] if found and is_measured_as(asked, *found, archived) else None
 
     def write_state(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()
@@ -281,8 +282,7 @@ class Run:
 
     def stored_sets(self) -> list[str]:
         """List the config's out-of-distribution sets whose outputs are stored."""
-        outputs = self.folder.path / "outputs"
-        return [name for name in self.config.evaluation_sets if stored_as(outputs / f"{name}.safetensors").exists()]
+        return [name for name in self.config.evaluation_sets if self.folder.stores(f"outputs/{name}.safetensors")]
 
 
 def classifiers(runs: Sequence[Run]) -> list[Run]:
