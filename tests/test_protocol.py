@@ -26,6 +26,8 @@ def test_the_rows_of_every_contrast_share_a_recipe(name):
             if {claim.method, baseline} <= set(rows):
                 method, other = (profile.config(row, 0) for row in (claim.method, baseline))
                 assert differing(method, other) <= set(claim.differs), (claim.name, baseline)
+                # A claim against SupCon may give SupCon more epochs, and never fewer.
+                assert baseline != "supcon" or other.epochs >= method.epochs
 
 
 def test_every_row_of_a_claim_stands_in_the_default_profile():
