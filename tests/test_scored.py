@@ -73,6 +73,11 @@ BAD = {
     "classes": ({"ood/noise": np.zeros((5, 3))}, "have 3 classes, and those of test 4"),
     "text": ({"logits": np.full((IMAGES, 4), "a")}, "missing or no numbers"),
     "flat": ({"logits": np.zeros(IMAGES)}, "must have 2 dimension"),
+    "number": ({"logits": np.array(3.0)}, "must have 2 dimension"),
+    "ood probabilities": ({"ood/noise": np.full((5, 4), 0.25)}, "logits of noise are probabilities"),
+    "one image": ({"ood/noise": np.zeros((1, 4))}, "logits of noise are those of 1 image; give at least 2"),
+    "float64": ({"ood/noise": np.full((5, 4), 1e39)}, r"logits of noise reach 1e\+39, beyond float32"),
+    "twice": ({"test/logits": np.zeros((IMAGES, 4))}, "has logits of test under two keys"),
     "key": ({"ood_noise": np.zeros((5, 4))}, "has the key 'ood_noise'; the keys are logits"),
     "way out": ({"ood/..": np.zeros((5, 4))}, "no name of a data set"),
     "deep": ({"ood/a/b": np.zeros((5, 4))}, "has the key 'ood/a/b'"),
@@ -105,6 +110,52 @@ def test_networks_that_saw_other_images_are_not_compared(tmp_path):
         read_scored([one, one])
 
 
+def test_networks_of_other_classes_are_not_compared(tmp_path):
+    other = tmp_path / "b.npz"
+    np.savez(other, logits=np.pad(arrays(0)["logits"], [(0, 0), (0, 1)]), labels=arrays(0)["labels"])
+    with pytest.raises(HdgeError, match=r"b\.npz has 5 classes, and .*a\.npz has 4"):
+        read_scored([store(tmp_path, "a.npz"), other])
+
+
+def csv(folder, rename=None, index=False):
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 12)))
+    table.columns = [str(column) for column in table]
+    written = table.rename(columns=rename or {}).assign(label=np.arange(40) % 12)
+    written = written[sorted(written)]  # "10" stands before "2"
+    written.to_csv(folder / "a.csv", index=index)
+    return folder / "a.csv", torch.tensor(table.to_numpy()).float()
+
+
+@pytest.mark.parametrize("prefix", ["", "logit_", "class"])
+def test_numbered_classes_are_taken_by_number(tmp_path, prefix):
+    path, logits = csv(tmp_path, {str(k): f"{prefix}{k}" for k in range(12)})
+    torch.testing.assert_close(read_scored([path])[0].folder.outputs("test").logits, logits)
+
+
+def test_named_classes_are_taken_as_they_stand(tmp_path):
+    path, logits = csv(tmp_path, {str(k): name for k, name in enumerate("abcdefghijkm")})
+    torch.testing.assert_close(read_scored([path])[0].folder.outputs("test").logits, logits)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"index": True}, "column 'Unnamed: 0' is an index, and no class"),
+        ({"rename": {"7": "id"}}, "column 'id' is no class beside '0'; number all classes, or name all"),
+    ],
+)
+def test_a_column_that_is_no_class_is_refused(tmp_path, changes, sentence):
+    with pytest.raises(HdgeError, match=sentence):
+        read_scored([csv(tmp_path, **changes)[0]])
+
+
+def test_a_column_that_counts_the_rows_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    pd.DataFrame({"cat": [0.5, 2, 1], "dog": 1.5, "image": [0, 1, 2], "label": [0, 1, 0]}).to_csv(path, index=False)
+    with pytest.raises(HdgeError, match="column 'image' is an index"):
+        read_scored([path])
+
+
 @pytest.mark.parametrize("name", ["none.npz", "a.txt", "damaged.npz", "empty", "text.csv"])
 def test_what_is_no_file_of_logits_is_refused(tmp_path, name):
     path = tmp_path / name
@@ -126,7 +177,7 @@ def test_the_battery_writes_the_evaluators_numbers(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("Methods: weak (3 seeds), strong (3 seeds). Images: test 60, validation 20, noise 30.")
     assert said[-1] == str(out / "report.html")
-    assert "accuracy: weak is worse than strong by" in "\n".join(said)
+    assert "accuracy: weak is worse than strong, with a difference of -" in "\n".join(said)
     page = (out / "report.html").read_text()
     assert page.count("data:image/svg+xml;base64,") == len(list(out.glob("*.svg"))) == 6
     assert "http" not in page.replace("http-equiv", "")
@@ -187,9 +238,31 @@ def test_outcomes(limits, said):
     assert outcome(*limits, delta=0.02) == outcome(*reversed(limits), delta=0.02) == said
 
 
-def test_a_bound_that_is_no_bound_is_refused(tmp_path):
+@pytest.mark.parametrize("names", [["a.npz"], ["a.npz", "b.npz"]])
+def test_a_bound_that_is_no_bound_is_refused_before_anything_is_written(tmp_path, names):
     with pytest.raises(HdgeError, match="delta is -1"):
-        score([store(tmp_path, "a.npz"), store(tmp_path, "b.npz")], tmp_path / "out", delta=-1.0)
+        score([store(tmp_path, name) for name in names], tmp_path / "out", delta=-1.0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_methods_without_a_seed_in_common_are_named(tmp_path):
+    files = [store(tmp_path, name, **arrays(k)) for k, name in enumerate(["a.npz", "b-seed1.npz", "c-seed0.npz"])]
+    _, said = score([*files, store(tmp_path, "c-seed1.npz", **arrays(7))], tmp_path / "out")
+    assert said[1:4] == [
+        "a and b have no seed in common and are not compared; give their files alike seeds.",
+        "a and c are compared at seed 0; no partner has seed 1.",
+        "b and c are compared at seed 1; no partner has seed 0.",
+    ]
+    score(files[:1], tmp_path / "out")
+    assert not list((tmp_path / "out").glob("comparison.*"))  # else it would stand beside another report
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+def test_log_probabilities_have_no_density_in_any_precision(tmp_path, kind):
+    logs = {name: torch.from_numpy(one).log_softmax(1).to(kind).float().numpy()
+            for name, one in arrays(0).items() if one.ndim == 2}  # fmt: skip
+    _, said = score([store(tmp_path, "a.npz", **logs)], tmp_path / "out")
+    assert said[1].startswith("a: log q(x) is 0 for every image, for these are log-probabilities")
 
 
 def test_a_network_of_one_logit_is_scored_by_its_density(tmp_path):

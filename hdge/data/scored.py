@@ -5,7 +5,8 @@ A network with one seed is one file, or one folder; its name is the method's, an
 * ``name.npz``: ``logits`` (N, C) and ``labels`` (N,) of test images; if wanted, ``validation/logits`` and
   ``validation/labels``, and ``ood/<set>`` (M, C), the logits of out-of-distribution images;
 * ``name.csv``: a column ``label``, if wanted a column ``set``, and a column a class; ``set`` is ``test`` (where it is
-  left out), ``validation``, or the name of an out-of-distribution set, whose images need no label;
+  left out), ``validation``, or the name of an out-of-distribution set, whose images need no label. Classes that are
+  numbered, as 0 to 9 or logit_0 to logit_9, are taken by number, and others as they stand;
 * ``name/``: a file of either kind a set, ``test.npz``, ``validation.csv``, ``svhn.npz`` and so on.
 """
 
@@ -28,6 +29,8 @@ from hdge.study.runs import Outputs, Run, RunFolder
 
 OF_CLASSES = ("test", "validation")  # sets whose images have labels
 SEED = re.compile(r"(.+)[-_]seed[-_]?(\d+)")
+NUMBERED = re.compile(r"(.*?)(\d+)")
+LEAST_IMAGES = 2  # of a set, for one has no variance
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,9 @@ def _read(path: Path) -> dict[str, dict[str, np.ndarray]]:
     sets: dict[str, dict[str, np.ndarray]] = {}
     for name, array in read_arrays(path, lambda keys: [key for key in keys if _place(key, path)]).items():
         own, part = _place(name, path)
-        sets.setdefault(own, {})[part] = array
+        if part in sets.setdefault(own, {}):
+            raise HdgeError(f"{path} has {part} of {own} under two keys, of which {name!r} is one; remove it.")
+        sets[own][part] = array
     return sets
 
 
@@ -129,10 +134,15 @@ def _read_table(path: Path, only: str = "test") -> dict[str, dict[str, np.ndarra
         table = pd.read_csv(path)
     names = table["set"].fillna(only).astype(str) if "set" in table else pd.Series(only, index=table.index)
     logits = table.drop(columns=["set", "label"], errors="ignore")
+    remedy = "leave columns set, label and one a class"
     text = [str(column) for column in logits if not pd.api.types.is_numeric_dtype(logits[column])]
     if text:
-        raise HdgeError(f"{path}: column {text[0]!r} holds text; leave columns set, label and one a class.")
-    sets = {}
+        raise HdgeError(f"{path}: column {text[0]!r} holds text; {remedy}.")
+    for column, numbers in logits.items():
+        rows = pd.api.types.is_integer_dtype(numbers) and np.array_equal(numbers, np.arange(len(table)))
+        if rows or str(column).startswith("Unnamed:"):  # what pandas calls a column without a name
+            raise HdgeError(f"{path}: column {str(column)!r} is an index, and no class; {remedy}.")
+    logits, sets = logits[_by_number([str(column) for column in logits], path)], {}
     for name, part in logits.groupby(names, sort=False):
         sets[str(name)] = {"logits": part.to_numpy(np.float64)}
         if "label" in table and table.loc[part.index, "label"].notna().any():
@@ -140,21 +150,38 @@ def _read_table(path: Path, only: str = "test") -> dict[str, dict[str, np.ndarra
     return sets
 
 
+def _by_number(columns: list[str], path: Path) -> list[str]:
+    """Order the columns of numbered classes by number, and leave those of named classes as they stand."""
+    bare = [column for column in columns if column.isdecimal()]
+    if bare and len(bare) < len(columns):
+        other = next(column for column in columns if column not in bare)
+        raise HdgeError(f"{path}: column {other!r} is no class beside {bare[0]!r}; number all classes, or name all.")
+    numbered = [found for column in columns if (found := NUMBERED.fullmatch(column))]
+    if len(numbered) < len(columns) or len({found[1] for found in numbered}) > 1:
+        return columns
+    return sorted(columns, key=lambda column: int(column[len(numbered[0][1]) :]))
+
+
 def _checked(sets: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Outputs]:
     found: dict[str, Outputs] = {}
     if "logits" not in sets.get("test", {}):
         raise HdgeError("no logits of test images; add them as logits, with labels.")
-    classes = sets["test"]["logits"].shape[-1]
-    for name, arrays in sets.items():
+    classes = 0
+    for name, arrays in sorted(sets.items(), key=lambda item: item[0] != "test"):
         what = f"logits of {name}"
         if "logits" not in arrays or arrays["logits"].dtype.kind not in "fiu":
             raise HdgeError(f"{what} are missing or no numbers; give one number an image and class.")
         values = finite(what, arrays["logits"], dimensions=2)
+        classes = classes or values.shape[1]
         if values.shape[1] != classes:
             raise HdgeError(f"{what} have {values.shape[1]} classes, and those of test {classes}; give each the same.")
+        if len(values) < LEAST_IMAGES:
+            raise HdgeError(f"{what} are those of {len(values)} image; give at least {LEAST_IMAGES}.")
         logits = torch.from_numpy(values).float()
+        if not logits.isfinite().all():
+            raise HdgeError(f"{what} reach {np.abs(values).max():.3g}, beyond float32; divide all by a constant.")
+        _refuse_probabilities(values, what)
         if name in OF_CLASSES:
-            _refuse_probabilities(values, what)
             found[name] = Outputs(logits, _labels(logits, arrays.get("labels"), f"labels of {name}"))
         else:
             check_set_name(name)
@@ -182,6 +209,9 @@ def _pairs_with(first: Scored, run: Scored) -> None:
     """Refuse a run whose images are not those of the first, for a comparison pairs them."""
     one, other = first.folder, run.folder
     remedy = "give all networks the same images in the same order"
+    classes = [given.outputs("test").logits.shape[1] for given in (one, other)]
+    if classes[0] != classes[1]:
+        raise HdgeError(f"{other.path} has {classes[1]} classes, and {one.path} has {classes[0]}; {remedy}.")
     if not torch.equal(one.outputs("test").labels, other.outputs("test").labels):
         raise HdgeError(f"{other.path} has other test labels than {one.path}; {remedy}.")
     mine, its = ({name: len(own.logits) for name, own in given.sets.items()} for given in (one, other))

@@ -20,7 +20,7 @@ from hdge.study.roster import label
 COLOURS = {"better": BETTER, "worse": WORSE, "no difference": "#009E73", "undecided": GREY}
 
 
-@unless_empty("a comparison takes two methods at least")
+@unless_empty("a comparison takes two methods with a seed in common")
 def comparison_figure(table: pd.DataFrame) -> Figure:
     """Draw the difference of every pair with its interval: a panel a measure, a row a pair."""
     measures = table["measure"].unique()

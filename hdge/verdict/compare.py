@@ -56,6 +56,24 @@ def compare_table(runs: Sequence[Run], measures: Sequence[Measure], delta: float
     return adjusted(pd.DataFrame(found, columns=list(COLUMNS)))
 
 
+def unpaired(runs: Sequence[Run]) -> list[str]:
+    """Say of every pair of methods which seeds a comparison leaves out, because the other method lacks them."""
+    said, methods = [], {name: {run.seed for run in own} for name, own in by_row(runs).items()}
+    for one, other in itertools.combinations(methods, 2):
+        both, alone = methods[one] & methods[other], methods[one] ^ methods[other]
+        if not both:
+            said.append(f"{one} and {other} have no seed in common and are not compared; give their files alike seeds.")
+        elif alone:
+            said.append(
+                f"{one} and {other} are compared at seed {_listed(both)}; no partner has seed {_listed(alone)}."
+            )
+    return said
+
+
+def _listed(seeds: set[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))
+
+
 def adjusted(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of comparisons with Holm's p over all its rows."""
     return table.assign(p_holm=holm(table["p"].tolist())) if len(table) else table

@@ -18,15 +18,17 @@ from hdge.figures.compare import comparison_figure
 from hdge.figures.ood import auroc_figure, histogram_figure
 from hdge.figures.page import Section, page
 from hdge.figures.style import use_style
-from hdge.study.errors import HdgeError
+from hdge.study.errors import HdgeError, require
 from hdge.study.files import atomic_write
 from hdge.study.runs import Run, classifiers
 from hdge.study.study import read_table, write_picture, write_table
 from hdge.verdict.claims import Measure
-from hdge.verdict.compare import adjusted, compare_table
+from hdge.verdict.compare import adjusted, compare_table, unpaired
 
 SIDE_BY_SIDE = 4  # methods whose diagrams fit into the width of a page
-NORMALISED = 1e-4  # nats: if log q(x) is this near to 0 for all images, the logits are log-probabilities
+# Nats: with log q(x) this near to 0 for all images, logits are log-probabilities. Below 8, bfloat16 has gaps of 2^-5.
+NORMALISED = 2**-5
+TABLES = ("accuracy", "calibration", "reliability", "temperature", "ood", "ood_histograms", "comparison")
 
 
 def score(paths: Sequence[Path], output: Path, delta: float | None = None) -> tuple[Path, list[str]]:
@@ -36,7 +38,10 @@ def score(paths: Sequence[Path], output: Path, delta: float | None = None) -> tu
     """
     if output.exists() and not output.is_dir():
         raise HdgeError(f"{output} is a file; choose a folder for the results.")
+    require("delta", delta, delta is None or delta > 0, "above 0")
     runs = read_scored(paths)
+    for old in [output / f"{name}.{kind}" for name in TABLES for kind in ("csv", "svg")]:  # of other networks, maybe
+        old.unlink(missing_ok=True)
     use_style()
     said = [_told(runs)]
     lost = by_row([run for run in runs if run not in _with_density(runs)])
@@ -133,10 +138,11 @@ def _comparison(runs: Sequence[Scored], output: Path, delta: float | None, said:
     parts += [compare_table(_with_density(runs), ["log q(x)"], delta)] if sets else []
     table = adjusted(pd.concat(parts, ignore_index=True))
     table = _stored(table, "comparison", output, comparison_figure(table))
+    said += unpaired(runs)
     for _, row in table[table["outcome"].isin(["better", "worse"])].iterrows():
         said.append(
-            f"{row['measure']}: {row['method']} is {row['outcome']} than {row['baseline']} by "
-            f"{abs(row['difference']):.3g} {row['unit']} [{row['low']:+.3g}, {row['high']:+.3g}] over {row['over']}; "
+            f"{row['measure']}: {row['method']} is {row['outcome']} than {row['baseline']}, with a difference of "
+            f"{row['difference']:+.3g} {row['unit']} [{row['low']:+.3g}, {row['high']:+.3g}] over {row['over']}; "
             f"Holm's p {row['p_holm']:.2g}."
         )
     how = "An interval over images alone says nothing about another seed. Three seeds a method or more say something."
