@@ -26,6 +26,11 @@ except ModuleNotFoundError as error:
 DATA_HELP = "where data sets are found or downloaded; empty: $HDGE_DATA, or data/ in the checkout"
 ROOT_HELP = "holds papermill_runs/ and figures/; empty: the checkout"
 SNAKEFILE = HOME / "Snakefile"
+OF_A_STUDY = {
+    "verify": "compare the runs trained here with their archived copies",
+    "status": "say what is done, under way, missing, and how long the rest takes",
+    "report": "write the study's answers and pictures on one page to send",
+}
 
 
 class SettingsFile(ActionConfigFile):
@@ -71,7 +76,7 @@ def _sentence(error: Exception) -> str:
     if not wrong:
         return text
     name, kind, value = wrong.groups()
-    return f"{name} is {value!r}; it must be {'a list such as [svhn, interp]' if kind == 'tuple' else kind}."
+    return f"{name} is {value!r}; it must be {'a list such as [a, b]' if kind == 'tuple' else kind}."
 
 
 def _parser() -> ArgumentParser:
@@ -89,7 +94,9 @@ def _parser() -> ArgumentParser:
     reproduce.add_argument("--only", default="", help="methods to train, with commas; by default all but optional ones")
     reproduce.add_argument("--fresh", action="store_true", help="train everything anew, also what is archived")
     reproduce.add_argument("--executor", default="", help="a Snakemake executor, such as slurm; see docs/cluster.md")
-    reproduce.add_argument("--jobs", type=int, default=0, help="jobs at a time on a cluster")
+    reproduce.add_argument(
+        "--jobs", type=int, default=0, help="jobs at a time on a cluster; 0: what the folder below says"
+    )
     reproduce.add_argument("--workflow_profile", default="", help="a folder of Snakemake's options: workflow/slurm")
     reproduce.add_argument("--verbose", action="store_true", help="show all that Snakemake says")
     reproduce.add_argument("--dry_run", action="store_true", help="only say what would run, and why")
@@ -105,31 +112,22 @@ def _parser() -> ArgumentParser:
     measure = ArgumentParser(exit_on_error=False)
     measure.add_argument("profile", help="a file of profiles/, without its suffix")
     measure.add_argument("row", help="one of the profile's methods")
-    measure.add_argument("seeds", type=int, nargs="+", help="of the row's runs")
+    measure.add_argument("seeds", type=int, nargs="+", help="seeds of the row to measure, such as 100 101")
     measure.add_argument("--data_root", default="", help=DATA_HELP)
     measure.add_argument("--root", default="", help=ROOT_HELP)
     commands.add_subcommand("measure", measure, help="sample, attack and score trained runs; `reproduce` calls it")
 
-    verify = ArgumentParser(exit_on_error=False)
-    verify.add_argument("profile", nargs="?", default="digits", help="a file of profiles/, without its suffix")
-    verify.add_argument("--root", default="", help=ROOT_HELP)
-    commands.add_subcommand("verify", verify, help="compare the runs trained here with their archived copies")
-
-    status = ArgumentParser(exit_on_error=False)
-    status.add_argument("profile", nargs="?", default="digits", help="a file of profiles/, without its suffix")
-    status.add_argument("--root", default="", help=ROOT_HELP)
-    commands.add_subcommand("status", status, help="say what is done, under way, missing, and how long the rest takes")
+    for name, what in OF_A_STUDY.items():
+        of_a_study = ArgumentParser(exit_on_error=False)
+        of_a_study.add_argument("profile", nargs="?", default="digits", help="a file of profiles/, without its suffix")
+        of_a_study.add_argument("--root", default="", help=ROOT_HELP)
+        commands.add_subcommand(name, of_a_study, help=what)
 
     score = ArgumentParser(exit_on_error=False)
     score.add_argument("files", nargs="+", help="logits and labels as .npz or .csv, or a folder of them; see docs")
     score.add_argument("--output", default="scored", help="folder for tables, pictures and report.html")
-    score.add_argument("--delta", type=float, default=None, help="smallest difference of interest, in a measure's unit")
+    score.add_argument("--delta", type=float, default=None, help="smallest difference of interest of every measure")
     commands.add_subcommand("score", score, help="score and compare your own networks from their stored logits")
-
-    report = ArgumentParser(exit_on_error=False)
-    report.add_argument("profile", nargs="?", default="digits", help="a file of profiles/, without its suffix")
-    report.add_argument("--root", default="", help=ROOT_HELP)
-    commands.add_subcommand("report", report, help="write the study's answers and pictures on one page to send")
 
     notebook = ArgumentParser(exit_on_error=False)
     notebook.add_argument("source", help="the notebook")
@@ -175,10 +173,11 @@ def _reproduce(arguments: Namespace) -> int:
             done = follow(command, seconds, env=environment, pass_fds=inherited)
     if done == 0:
         from hdge.study.study import Study
+        from hdge.study.verify import report
 
-        if profile.proof or arguments.fresh:
-            _verify(arguments)
-        if Study(arguments.profile, root).path("09_verdict_claims").exists():
+        for line in report(study := Study(arguments.profile, root)):
+            print(line)
+        if study.path("09_verdict_claims").exists():
             _report(arguments)
     return done
 
@@ -206,9 +205,9 @@ def _elsewhere(arguments: Namespace) -> list[str]:
 
 def _verify(arguments: Namespace) -> int:
     from hdge.study.study import Study
-    from hdge.study.verify import report
+    from hdge.study.verify import verified
 
-    print(*report(Study(arguments.profile, arguments.root)), sep="\n")
+    print(*verified(Study(arguments.profile, arguments.root)), sep="\n")
     return 0
 
 

@@ -246,6 +246,13 @@ def test_a_run_that_failed_is_archived_by_its_record_alone(study):
     assert folder.record()["outcome"] == "diverged"
     assert not (folder.path / "outputs").exists()
     assert study.ended("hdge", 0, archived=True).folder == run.folder
+    assert verify.report(study) == ["hdge, seed 0: diverged here, diverged in the archive"]
+    [one] = verify.comparisons(study)
+    assert one.same_weights
+    run.folder.finish({**record, "outcome": "finished"})
+    *said, remedy = verify.report(study)
+    assert said == ["hdge, seed 0: finished here, diverged in the archive"]
+    assert remedy.startswith("figures/small shows the runs trained here")
 
 
 def test_the_proof_is_trained_although_it_is_archived_and_the_rest_only_when_asked_for(study):
@@ -272,12 +279,13 @@ def test_archived_logits_are_packed_and_a_damaged_pack_is_told_by_name(study):
 
 
 def test_a_run_is_compared_with_its_archived_copy(study):
+    assert verify.report(study) == []
     with pytest.raises(HdgeError, match="no run of 'small' in .* has an archived copy to compare with"):
-        verify.report(study)
+        verify.verified(study)
     [run], _ = study.runs()
     archive.archive(run, study.profile)
     assert verify.report(study) == [
-        "hdge, 1 seeds: weights equal to the bit", "all 1 runs against the archive: weights equal to the bit"
+        "hdge, 1 seed: weights equal to the bit", "against the archive, 1 run: weights equal to the bit"
     ]  # fmt: skip
     record, outputs = run.folder.record(), run.folder.outputs("test")
     logits = outputs.logits.clone()

@@ -186,10 +186,58 @@ def test_a_profile_of_ones_own_has_the_documented_protocols_and_may_change_them(
         ("attacks: {linf: [8, 4]}", "attacks.linf is .* in rising order"),
         ("attacks: {checked: [[l2, 7.0]]}", "attacks.checked holds l2 7.0"),
         ("attacks: {steps: x}", "steps is 'x'; it must be int"),
+        ("attacks: {noise_draws: 0}", "attacks.noise_draws is 0; it must be at least 1"),
+        ("samples: {step_size: -1}", "samples.step_size is -1"),
+        ("samples: {noise: -1}", "samples.noise is -1"),
     ):
         (tmp_path / "mine.yaml").write_text(text + line)
         with pytest.raises(HdgeError, match=message):
             load_profile("mine", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{seeds: 100}", "cross_entropy: seeds is 100; it must be a list"),
+        ("{seeds: }", "cross_entropy: seeds is None"),
+        ("{seeds: []}", "cross_entropy: seeds is "),
+        ("{epochs: }", "cross_entropy: epochs"),
+        ("{epochs: 0}", "cross_entropy: epochs is 0"),
+    ],
+)
+def test_mistakes_in_a_row_that_has_a_reference_are_told_as_in_any_other(tmp_path, row, message):
+    text = "scale: mine\nseeds: [0]\nsettings: {dataset: digits}\nreferences: [cross_entropy]\nmethods:\n"
+    (tmp_path / "mine.yaml").write_text(f"{text}  cross_entropy: {row}\n")
+    with pytest.raises(HdgeError, match=f"profile 'mine': {message}"):
+        load_profile("mine", tmp_path)
+
+
+def test_a_reference_has_twice_the_epochs_that_its_row_has_by_any_way(tmp_path):
+    text = "scale: mine\nseeds: [3, 1]\nreferences: [cross_entropy]\n"
+    for settings, row, epochs in (("", "", 400), ("epochs: 3", "", 6), ("epochs: 3", "epochs: 5", 10)):
+        rows = f"settings: {{{settings}}}\nmethods: {{cross_entropy: {{{row}}}}}\n"
+        (tmp_path / "mine.yaml").write_text(text + rows)
+        profile = load_profile("mine", tmp_path)
+        assert profile.config("cross_entropy_twice", 1).epochs == epochs
+        assert profile.variants["cross_entropy_twice"]["seeds"] == [1]
+    (tmp_path / "mine.yaml").write_text(text + rows + "variants: {cross_entropy_twice: {method: cross_entropy}}\n")
+    with pytest.raises(HdgeError, match="variants is cross_entropy_twice; it must be free for twice"):
+        load_profile("mine", tmp_path)
+
+
+def test_a_profile_like_another_trains_every_row_of_its_own(tmp_path):
+    """The other's proof is the rows that are trained although they are archived, and its archive is its own."""
+    text = "scale: mine\nseeds: [0]\nsettings: {}\nmethods: {cross_entropy: , hdge: }\nproof: [hdge]\n"
+    (tmp_path / "one.yaml").write_text(text)
+    (tmp_path / "two.yaml").write_text("like: one\n")
+    assert load_profile("one", tmp_path).trained() == [("hdge", 0)]
+    assert load_profile("two", tmp_path).trained() == [("cross_entropy", 0), ("hdge", 0)]
+
+
+def test_a_study_of_which_nothing_is_archived_is_reproduced_all_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("hdge.cli.follow", lambda *_, **__: 0)
+    assert main(["reproduce", "smoke", "--root", str(tmp_path)]) == 0
+    assert not capsys.readouterr().err
 
 
 def test_settings_that_rows_share_reach_the_methods_that_have_them():

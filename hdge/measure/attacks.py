@@ -114,7 +114,7 @@ def attack_network(
         for norm, unit in UNITS.items():
             radii = [radius * unit for radius in protocol.radii(norm)]
             withstood[norm] = withstands_pgd(model, images, labels, norm, radii, steps, seed)
-        if protocol.checked_images:
+        if protocol.checked_images and protocol.checked:
             checks = [withstands_strong(model, *few, norm, r * UNITS[norm], protocol) for norm, r in protocol.checked]
             withstood["strong"] = torch.stack(checks)
         if protocol.checked_images and noise > 0:

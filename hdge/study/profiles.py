@@ -224,16 +224,17 @@ def _profile(name: str, values: dict[str, Any]) -> Profile:
     settings, seeds = values["settings"], tuple(values["seeds"])
     others["references"] = _names("references", values.get("references", []), rows["methods"])
     others["proof"] = _names("proof", values["proof"], rows["methods"]) if "proof" in values else None
-    for row in others["references"]:
-        epochs = 2 * rows["methods"][row].get("epochs", settings.get("epochs", TrainConfig.epochs))
-        lowest = min(rows["methods"][row].get("seeds", seeds))
-        rows["variants"][reference(row)] = {"method": row, "epochs": epochs, "seeds": [lowest]}
     profile = Profile(name, scale, seeds, settings, rows["methods"], rows["variants"], **others)
     for row, seed in profile.runs(variants=True):
         try:
             profile.config(row, seed)
         except HdgeError as error:
             raise HdgeError(f"{row}: {error}") from None
+    for row in profile.references:
+        require("variants", reference(row), reference(row) not in profile.variants, f"free for twice {row}'s epochs")
+        lowest = min(profile.methods[row].get("seeds", seeds))
+        twice = {"method": row, "epochs": 2 * profile.config(row, lowest).epochs, "seeds": [lowest]}
+        profile = replace(profile, variants=profile.variants | {reference(row): twice})
     return profile
 
 
@@ -293,4 +294,5 @@ def _values(name: Any, folder: Path, before: tuple[str, ...] = ()) -> dict[str, 
     _require_name(f"profile {name!r}: like profile", model)
     other = _values(model, folder, (*before, name))
     shared = {part: merged(other[part], values.get(part, {})) for part in ("settings", *PROTOCOLS) if part in other}
+    other.pop("proof", None)  # the rows that are trained although they are archived: another profile has no archive
     return {**other, **values, **shared}

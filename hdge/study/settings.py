@@ -192,6 +192,8 @@ class SamplingProtocol:
     def __post_init__(self) -> None:
         _at_least(2, "samples", self, "chains")
         _at_least(1, "samples", self, "per_class", "steps", "record_every")
+        _at_least(0, "samples", self, "noise", "seed")
+        _positive("samples", self, "step_size")
         every = self.record_every
         require("samples.steps", self.steps, self.steps % every == 0, f"a multiple of record_every, {every}")
 
@@ -233,6 +235,7 @@ class AttackProtocol:
     def __post_init__(self) -> None:
         _at_least(0, "attacks", self, "images", "checked_images", "seed")
         _at_least(1, "attacks", self, "steps", "strong_steps", "strong_restarts", "strong_targets", "strong_queries")
+        _at_least(1, "attacks", self, "noise_draws")
         for norm in ("l2", "linf"):
             radii = self.radii(norm)
             rising = list(radii) == sorted(set(radii)) and bool(radii) and radii[0] > 0

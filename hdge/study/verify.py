@@ -11,17 +11,21 @@ from hdge.study.study import Study
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run trained here, beside its archived copy: largest difference of a logit, and difference of accuracy."""
+    """A run trained here, beside its archived copy: largest difference of a logit, and difference of accuracy.
+
+    If one of the two did not finish, there are no logits to compare; ``ended`` says how both ended.
+    """
 
     row: str
     seed: int
     same_weights: bool
-    logit: float
-    accuracy: float
+    logit: float = 0.0
+    accuracy: float = 0.0
+    ended: str = ""
 
 
 def comparisons(study: Study) -> list[Comparison]:
-    """Compare every finished run of the study's root that the repository archives by the same settings."""
+    """Compare every run that has ended in the study's root with its archived copy of the same settings."""
     found = []
     for row, seed in study.profile.runs(variants=True):
         if study.profile.archived_record(row, seed) is None:
@@ -33,9 +37,12 @@ def comparisons(study: Study) -> list[Comparison]:
 
 
 def _compared(row: str, seed: int, here: RunFolder, archived: RunFolder) -> Comparison:
+    same = here.weights_digest() == archived.weights_digest()
+    one, two = (folder.record().get("outcome", "finished") for folder in (here, archived))
+    if not one == two == "finished":
+        return Comparison(row, seed, same and one == two, ended=f"{one} here, {two} in the archive")
     own, other = here.outputs("test"), archived.outputs("test")
     logit = (own.logits - other.logits).abs().max().item()
-    same = here.weights_digest() == archived.weights_digest()
     return Comparison(row, seed, same, logit, _accuracy(own) - _accuracy(other))
 
 
@@ -44,27 +51,37 @@ def _accuracy(outputs: Outputs) -> float:
 
 
 def report(study: Study) -> list[str]:
-    """Say in one line a row, and one for all, how the runs trained here compare with the archive.
-
-    Raises:
-        HdgeError: no run is both trained here and archived.
-    """
+    """Say in one line a row, and one for all, how the runs trained here compare with the archive, if any does."""
     found = comparisons(study)
-    if not found:
-        raise HdgeError(
-            f"no run of {study.name!r} in {study.root} has an archived copy to compare with; run "
-            f"`hdge reproduce {study.name}`."
-        )
     lines = []
     for row in dict.fromkeys(one.row for one in found):
-        own = [one for one in found if one.row == row]
-        lines.append(f"{row}, {len(own)} seeds: {_said(own)}")
-    lines.append(f"all {len(found)} runs against the archive: {_said(found)}")
+        own = [one for one in found if one.row == row and not one.ended]
+        lines += [f"{row}, {_counted(own, 'seed')}: {_said(own)}"] if own else []
+        lines += [f"{row}, seed {one.seed}: {one.ended}" for one in found if one.row == row and one.ended]
+    finished = [one for one in found if not one.ended]
+    lines += [f"against the archive, {_counted(finished, 'run')}: {_said(finished)}"] if finished else []
     if not all(one.same_weights for one in found):
         # Other processors round otherwise, and training multiplies the difference.
         drawn = f"figures/{study.name}"
         lines.append(f"{drawn} shows the runs trained here; `git checkout {drawn}` restores those of the archive")
     return lines
+
+
+def verified(study: Study) -> list[str]:
+    """Give the :func:`report`, which must say something.
+
+    Raises:
+        HdgeError: no run is both trained here and archived.
+    """
+    lines = report(study)
+    if not lines:
+        where = f"no run of {study.name!r} in {study.root} has an archived copy to compare with"
+        raise HdgeError(f"{where}; run `hdge reproduce {study.name}`.")
+    return lines
+
+
+def _counted(found: list[Comparison], what: str) -> str:
+    return f"{len(found)} {what}{'s' * (len(found) > 1)}"
 
 
 def _said(found: list[Comparison]) -> str:
