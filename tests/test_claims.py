@@ -69,6 +69,16 @@ def verdict_of(study, monkeypatch, claim):
     return table.iloc[0], singles
 
 
+def test_a_claim_of_all_tasks_is_judged_alone_as_among_the_others(study):
+    for seed in range(4):
+        add(study, "cross_entropy", seed)
+        add(study, "hdge", seed, right=0.9)
+    alone, among = judged(study, "overall")[0], judged(study)[0]
+    assert alone["kind"].unique().tolist() == ["all"]
+    expected = among.set_index("claim").loc[alone["claim"], ["verdict", "reason"]]
+    assert alone.set_index("claim")[["verdict", "reason"]].equals(expected)
+
+
 def test_a_claim_is_judged_on_the_seeds_and_images_that_both_rows_share(study, monkeypatch):
     for seed in range(4):
         add(study, "cross_entropy", seed, right=0.7)

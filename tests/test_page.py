@@ -15,6 +15,7 @@ from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
 from hdge.study.study import Study
 from hdge.verdict.report import write_report
+from hdge.verdict.results import clearest
 
 
 def test_text_is_shown_and_not_obeyed(tmp_path):
@@ -49,6 +50,25 @@ def report_of_digits(folder):
     target.parent.mkdir()
     target.symlink_to(HOME / "figures" / "digits")
     return write_report(Study("digits", folder))
+
+
+def test_the_clearest_claim_is_the_furthest_from_another_verdict():
+    """No difference is clear if the interval is small beside δ, another verdict if it is far from 0."""
+    columns = ["claim", "kind", "verdict", "difference", "low", "high", "delta"]
+    claims = pd.DataFrame(
+        [
+            ("barely", "higher", "no difference", 0.009, -0.001, 0.019, 0.02),
+            ("well", "lower", "no difference", 0.001, -0.004, 0.006, 0.02),
+            ("widely", "alike", "reproduced", 0.008, 0.007, 0.009, 0.02),
+            ("weakly", "higher", "reproduced", 0.03, 0.01, 0.05, 0.02),
+            ("strongly", "lower", "reproduced", -0.02, -0.022, -0.018, 0.02),
+            ("rarely", "rare", "reproduced", 0.0, 0.0, 0.06, 0.1),
+        ],
+        columns=columns,
+    ).assign(baseline="jem", measure="nll", method_mean=1.0, baseline_mean=1.0, seeds=3.0, n=100)
+    for verdict, name in (("no difference", "well"), ("reproduced", "strongly")):
+        assert f"{verdict} most clearly: “{name}”" in clearest(claims, verdict)[0]
+    assert clearest(claims, "contradicted") == []
 
 
 def test_a_studys_report_has_every_claim_and_every_picture(tmp_path):

@@ -22,12 +22,12 @@ from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, limits, percen
 from hdge.evaluators.tables import Rows, rows
 from hdge.study.checks import finite
 from hdge.study.errors import refuse_unknown, require
+from hdge.study.measured import DETECTORS
 from hdge.study.runs import Outputs, Run
 
 SCORES = ("log q(x)", "max q(y|x)", "approximate mass")
 STRATA = 40  # of total variation, within which images count as alike
 MATCHED = 0.1  # largest distance from chance of the AUROC of the variation itself, within strata that match it
-DETECTORS = ("ODIN", "Mahalanobis")  # of :mod:`hdge.measure.posthoc`
 
 
 def scores_of(outputs: Outputs) -> dict[str, np.ndarray]:
@@ -189,7 +189,7 @@ def auroc_table(runs: Sequence[Run], replicates: int = REPLICATES, scores: Seque
         inside = scores_of(run.folder.outputs("test"))
         for name in run.stored_sets():
             outside = scores_of(run.folder.outputs(name))
-            for score in [score for score in inside if score in (scores or SCORES)]:
+            for score in [score for score in inside if score in outside and score in (scores or SCORES)]:
                 yield {"score": score, "ood_set": name, **detection_row(inside[score], outside[score], replicates)}
 
     table = rows(runs, detection, _columns(replicates))

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from hdge.data.images import ImageSet
 from hdge.measure.network import evaluated_sets, load_network, measure_each, pick_device, splits_of, with_noise
+from hdge.study.measured import DETECTORS
 from hdge.study.runs import Run
 
 # The detectors keep their defaults: nothing is tuned on out-of-distribution images.
-DETECTORS = ("ODIN", "Mahalanobis")
 PROTOCOL: dict[str, Any] = {"odin_temperature": 1000.0, "odin_step": 0.0014, "mahalanobis": "last features"}
 
 

@@ -8,6 +8,8 @@ from torch import Tensor
 from hdge.study.runs import Run
 from hdge.study.settings import AttackProtocol
 
+DETECTORS = ("ODIN", "Mahalanobis")  # post-hoc, in the order of tables
+
 
 class Attacked(NamedTuple):
     """A run, and which images it withstood under which protocol; see :func:`hdge.measure.attacks.attack_network`."""

@@ -51,12 +51,11 @@ def judged(study: Study, group: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     evidence = Evidence.of(study)
     own = [claim for claim in claims() if group in ("", claim.group)]
-    rows = [_row(claim, evidence) for claim in own]
-    outcomes = {row["claim"]: row["verdict"] for row in rows if "verdict" in row}
-    for claim, row in zip(own, rows, strict=True):
-        if claim.kind == "all":
-            row |= judge_all([outcomes[name] for name in claim.of])._asdict()
-    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS)).assign(scale=study.scale)
+    rows, known = {claim.name: _row(claim, evidence) for claim in own}, {claim.name: claim for claim in claims()}
+    for claim in [claim for claim in own if claim.kind == "all"]:
+        parts = [rows.get(name) or _row(known[name], evidence) for name in claim.of]
+        rows[claim.name] |= judge_all([part["verdict"] for part in parts])._asdict()
+    table = pd.DataFrame(list(rows.values())).reindex(columns=list(COLUMNS)).assign(scale=study.scale)
     tested = table["p"].notna()
     if tested.any() and not group:
         table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].tolist())

@@ -109,13 +109,20 @@ def counts_phrase(claims: pd.DataFrame) -> str:
 
 
 def clearest(claims: pd.DataFrame, verdict: str) -> list[str]:
-    """The claim of one verdict about two methods whose difference is the most standard errors from 0."""
+    """The claim of one verdict about two methods that is furthest from another verdict.
+
+    A difference is the clearer, the more of its interval's widths lie between it and 0. No difference is the clearer,
+    the smaller a part of ±δ holds the interval.
+    """
     own = claims[(claims["verdict"] == verdict) & (claims["high"] > claims["low"]) & (claims["baseline"] != "chance")]
-    own = own[own["difference"].notna()]
+    own = own[own["difference"].notna() & ~own["kind"].isin(["rare", "alike", "not worse"])]
     if own.empty:
         return []
-    distance = own["difference"].abs() / (own["high"] - own["low"])
-    row = own.iloc[int(distance.argmax())].to_dict()
+    if verdict == "no difference":
+        clear = -own[["low", "high"]].abs().max(axis=1) / own["delta"]
+    else:
+        clear = own["difference"].abs() / (own["high"] - own["low"])
+    row = own.iloc[int(clear.argmax())].to_dict()
     where = f"`{row['profile']}`, " if "profile" in row else ""
     evidence = f"{said(row)}; {row['seeds']:.0f} seeds, n = {row['n']:,.0f}"
     return [f"{where}{verdict} most clearly: “{row['claim']}”. {evidence}."]
