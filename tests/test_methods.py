@@ -253,3 +253,17 @@ def test_igebm_has_spectral_norms_of_one():
         model(torch.rand(2, 1, 8, 8))
     weight = model.head.weight.detach()
     assert torch.linalg.matrix_norm(weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(("size", "epochs"), [(900, 3), (900, 1), (32, 3)])
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_the_loss_of_equal_logits_is_that_of_a_constant_prediction(size, epochs, alpha):
+    """Two batches of 50 images an epoch never fill a queue of 900."""
+    one = config("hdge", epochs=epochs, hybrid=HybridSettings(alpha), queue=QueueSettings(size))
+    model, losses = nn.Flatten(), []
+    own = build_method(one, model, TRAINING)
+    for _ in range(2 * epochs):
+        step = own(model, lambda: torch.zeros(50, 3), torch.zeros(50).long())
+        own.after_step(step.logits)
+        losses.append(step.loss.item())
+    assert own.constant_prediction(3, 50) == ("loss", pytest.approx(sum(losses[-2:]) / 2, rel=1e-6))

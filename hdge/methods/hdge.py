@@ -51,8 +51,12 @@ class Hdge(Method):
         return (self.config.queue.forward_passes * images,) * 2
 
     def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
-        """Compare an image with the K of the queue."""
-        return "loss", _equal_scores(self.config.hybrid.alpha, classes, self.queue.size + 1)
+        """Compare an image with the K of the queue, or with those that an unfilled queue held in the last epoch."""
+        held = len(self.queue) * self.queue.ranks
+        before = torch.tensor([self.queue.size])
+        if 0 < held < self.queue.size:
+            before = torch.arange(held - max(1, held // self.config.epochs), held, images)
+        return "loss", _equal_scores(self.config.hybrid.alpha, classes, before + 1)
 
     def after_step(self, logits: Tensor) -> None:
         """Add the batch to the negatives only after the step, as in Algorithm 1."""
@@ -74,9 +78,9 @@ class HdgeBatch(Method):
 
     def constant_prediction(self, classes: int, images: int) -> tuple[str, float]:
         """Compare an image with the others of the batch."""
-        return "loss", _equal_scores(self.config.hybrid.alpha, classes, images)
+        return "loss", _equal_scores(self.config.hybrid.alpha, classes, torch.tensor([images]))
 
 
-def _equal_scores(alpha: float, classes: int, compared: int) -> float:
-    """Weigh log C of -log q(y|x) and log N of -log q(x|y), for equal logits and N equal scores."""
-    return float(HybridTerms(torch.tensor(classes).log(), torch.tensor(compared).log()).weighed(alpha))
+def _equal_scores(alpha: float, classes: int, compared: Tensor) -> float:
+    """Weigh log C of -log q(y|x) and log N of -log q(x|y), for equal logits and N equal scores in each step."""
+    return float(HybridTerms(torch.tensor(classes).log(), compared.log().mean()).weighed(alpha))

@@ -225,7 +225,8 @@ class Trainer:
 
     def end(self) -> dict[str, Any]:
         """Compare a term of the loss in the last epoch with its value for a constant prediction."""
-        term, constant = self.method.constant_prediction(self.num_classes, self.config.batch_size)
+        batch = min(self.config.batch_size, len(self.train_set))
+        term, constant = self.method.constant_prediction(self.num_classes, batch)
         last = self.history[-1][term] if self.history else math.nan
         return {"term": term, "last_epoch": last, "constant_prediction": constant}
 
