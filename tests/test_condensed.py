@@ -45,6 +45,33 @@ def test_scores_of_unlabelled_images_need_one_logit(seed, classes):
     torch.testing.assert_close(confidence(own).log(), confidence(logits.clamp(-15, 15)).log(), rtol=0, atol=2 * ROUNDED)
 
 
+@settings(deadline=None)
+@given(st.integers(0, 2**31 - 1), st.integers(2, 30), st.floats(200, 1e6))
+def test_readings_of_log_densities_survive_as_those_of_small_logits(seed, classes, size):
+    """Log-densities of an image share a size of any number of nats, and differ by some nats between classes."""
+    generator = torch.Generator().manual_seed(seed)
+    shared = torch.randint(-int(size), int(size), (20, 1), generator=generator).float()
+    logits = shared + torch.randint(-240, 240, (20, classes), generator=generator) / 16  # exact in float32
+    logits[0] = -size - torch.arange(classes)  # one image at least is large
+    labels = torch.randint(classes, (20,), generator=generator)
+    stored = condense(logits, labels)
+    own = expand(stored)
+    assert stored["offset"].dtype == torch.float32
+    assert torch.equal(prediction(own), prediction(logits))
+    # Differences of at most 30 are off by at most 2^-7 in float16, and the largest logit is exact.
+    for reading in (lambda f: of_label(log_q_y_given_x(f), labels), lambda f: confidence(f).log()):
+        torch.testing.assert_close(reading(own.double()), reading(logits.double()), rtol=0, atol=2**-6)
+    torch.testing.assert_close(log_q_x(own.double()), log_q_x(logits.double()), rtol=0, atol=2**-7)
+
+
+def test_a_difference_beyond_float16_is_a_probability_of_0():
+    logits = torch.tensor([[-70_000.0, -200_000.0], [1.0, 2.0]])
+    stored = condense(logits, None)
+    assert stored["logits"].isfinite().all()
+    assert expand(stored).softmax(1)[0].tolist() == [1, 0]
+    torch.testing.assert_close(expand(stored)[1], logits[1], rtol=0, atol=0)
+
+
 def test_the_rest_by_hand():
     """Probabilities 1/2, 1/4 and four of 1/16, with two kept: the rest, 1/4 together, is 1/16 each."""
     logits = torch.tensor([[1 / 2, 1 / 16, 1 / 4, 1 / 16, 1 / 16, 1 / 16]]).log()

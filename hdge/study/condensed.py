@@ -10,6 +10,7 @@ KEPT = 4  # logits of a labelled image; up to twice as many classes keep all
 LABELLED = ("train", "validation", "test")
 FOLLOWED = 2000  # validation images that are read and archived, of outputs and of trajectories
 OF_UNLABELLED = 1  # logits of an out-of-distribution image, whose class is never asked for
+LARGE = 128  # a logit below is off by at most 2^-5 in float16; log-densities of classes, of hundreds of nats, are not
 
 
 def as_archived(tensor: Tensor) -> Tensor:
@@ -30,6 +31,8 @@ def condense(
 
     So log q(x), max q(y|x), the predicted label and log q(y|x) of the true label stay what they were, up to float16.
     What depends on the unlikely classes is approximate: the Brier score, and all that is divided by a temperature.
+    If a logit of the set is beyond ``LARGE``, an image's largest stays in float32, as the offset m, and the others are
+    differences from it. A difference beyond float16 becomes its lowest number, which is a probability of 0.
 
     Args:
         logits: f(x), shape (N, C). If C is at most 2 k, all are kept.
@@ -37,11 +40,15 @@ def condense(
         kept: k, at least 1.
 
     Returns:
-        Tensors by name: logits (N, C); or logits (N, k), classes (N, k), rest (N,) and count, which is C.
+        Tensors by name: logits (N, C); or logits (N, k), classes (N, k), rest (N,) and count, which is C. With an
+        offset (N,), it is to be added to logits and rest.
     """
-    classes = logits.shape[1]
+    classes, offset = logits.shape[1], {}
+    if classes > 1 and (logits.abs() > LARGE).any():
+        offset = {"offset": logits.max(dim=1).values.float()}
+        logits = (logits - offset["offset"][:, None]).clamp_min(torch.finfo(torch.float16).min)
     if classes <= 2 * kept:
-        return {"logits": as_archived(logits).contiguous()}
+        return {"logits": as_archived(logits).contiguous(), **offset}
     rank = logits if labels is None else logits.scatter(1, labels.long()[:, None], torch.inf)
     chosen = rank.topk(kept, dim=1).indices.sort(dim=1).values
     others = torch.ones_like(logits, dtype=torch.bool).scatter_(1, chosen, False)
@@ -53,6 +60,7 @@ def condense(
         "classes": chosen.to(torch.uint8 if classes <= 256 else torch.int32).contiguous(),
         "rest": rest.half().contiguous(),
         "count": torch.tensor([classes], dtype=torch.int32),
+        **offset,
     }
 
 
@@ -62,9 +70,11 @@ def expand(tensors: Mapping[str, Tensor]) -> Float[Tensor, "n classes"]:
     Without ``classes``, as of unlabelled images, the one logit that was kept becomes that of class 0.
     """
     logits = tensors["logits"].float()
+    offset = tensors["offset"] if "offset" in tensors else torch.zeros(len(logits))
+    logits = logits + offset[:, None]
     if "rest" not in tensors:
         return logits
-    rest, classes = tensors["rest"].float(), int(tensors["count"])
+    rest, classes = tensors["rest"].float() + offset, int(tensors["count"])
     kept = tensors["classes"].long() if "classes" in tensors else torch.zeros_like(logits, dtype=torch.int64)
     return rest[:, None].expand(-1, classes).scatter(1, kept, logits)
 

@@ -143,7 +143,7 @@ class RunFolder:
         if not self.stores(file):
             raise HdgeError(f"{self.path} holds no outputs for {name!r}; add it to evaluation_sets and train again.")
         tensors = safetensors.torch.load(self.content(file))
-        stored = tensors if "rest" in tensors else condensed(name, tensors)
+        stored = tensors if {"rest", "offset"} & set(tensors) else condensed(name, tensors)
         for found in (tensors, stored):
             for part in {"logits", "rest", "gradient_norms"} & {part for part, tensor in found.items() if len(tensor)}:
                 finite(f"{self.path / file}: {part}", found[part])
