@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 
 from hdge.evaluators import ood
@@ -183,17 +184,16 @@ def test_variants_change_a_methods_row_and_are_drawn_from_only_where_asked_for(s
 
 def test_samples_that_are_only_scored_are_not_archived_once_they_are(study):
     [run], _ = study.runs()
-    tensors = {"samples": torch.zeros(9), "logits": torch.zeros(9), "class_samples": torch.ones(2)}
-
-    def measure():
-        return tensors
-
-    run.folder.measured("samples", {"steps": 5}, measure)
-    assert archive.archive(run, study.profile).measured("samples", {"steps": 5}, measure).keys() == tensors.keys()
+    names = ("samples", "logits", "class_samples", "class_logits", "noise_log_q_x")
+    tensors = {name: torch.full((2,), place) for place, name in enumerate(names)}
+    asked = ("samples", {"steps": 5}, lambda: tensors)
+    run.folder.measured(*asked)
+    assert archive.archive(run, study.profile).measured(*asked).keys() == tensors.keys()
     run.folder.measured("critique-study", {"steps": 5}, lambda: {"features": torch.zeros(3)})
-    archived = archive.archive(run, study.profile).measured("samples", {"steps": 5}, measure)
-    assert archived.keys() == {"class_samples"}
-    assert archived["class_samples"].equal(tensors["class_samples"])
+    archived = archive.archive(run, study.profile).measured(*asked)
+    assert archived.keys() == {"class_samples", "class_logits", "noise_log_q_x"}
+    other = archive.condensed_measurement(run.folder.measured_path("samples"), run.row, scored=True, first=False)
+    assert safetensors.torch.load(other).keys() == {"class_logits"}
 
 
 def test_a_set_whose_outputs_are_lost_is_said_and_the_others_are_drawn(study, tmp_path):

@@ -61,7 +61,7 @@ def archive(run: Run, profile: Profile) -> RunFolder:
     measured = [path for path in stored if path.stem not in needless]
     scored = any(path.name.startswith("critique-") for path in measured)
     for path in measured:
-        files[f"measured/{path.name}"] = condensed_measurement(path, run.row, scored)
+        files[f"measured/{path.name}"] = condensed_measurement(path, run.row, scored, run.seed == seeds[0])
     for name, content in files.items():
         if name != "config.json":
             name, content = name + PACKED, packed(content)
@@ -71,10 +71,11 @@ def archive(run: Run, profile: Profile) -> RunFolder:
     return archived
 
 
-def condensed_measurement(path: Path, row: str, scored: bool) -> bytes:
+def condensed_measurement(path: Path, row: str, scored: bool, first: bool) -> bytes:
     """Drop what no picture shows of samples, round what a critic says of them to float16, and rank post-hoc scores.
 
     If samples are scored and have classes, the others and their logits are dropped. Real images stay with the critic.
+    Pictures and chains are shown of a row's first seed alone; of scored samples, other seeds keep logits and labels.
     """
     with safetensors.safe_open(path, "pt") as file:
         tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
@@ -82,6 +83,7 @@ def condensed_measurement(path: Path, row: str, scored: bool) -> bytes:
     if path.name == "samples.safetensors":
         left_out |= {"samples", "logits"} if scored and "class_samples" in tensors else set()
         left_out |= set() if row == CRITIC else {"images", "image_labels"}
+        left_out |= {name for name in tensors if scored and not first and not name.endswith(("logits", "labels"))}
     small = {name: tensor for name, tensor in tensors.items() if name not in left_out}
     if path.name == "posthoc.safetensors":
         small = as_ranks(small)
