@@ -231,7 +231,8 @@ def hybrid_loss(
         alpha: weight of log q(y|x), in [0, 1]; 1 is cross-entropy, 0 the generative term alone.
         temperature, normalize, group: of :func:`batch_nll`, as there if not given; a queue brings its own.
         reduction: "mean" over the images that count, their "sum", or "none" for one number an image.
-        ignore_index: the label of images that do not count: they give 0, no gradient, and are no negatives.
+        ignore_index: the label of images that do not count: they give 0, no gradient, and are no negatives of the
+            batch. Enqueue the others alone.
 
     Returns:
         In nats. The mean over no images is NaN, as F.cross_entropy's.
