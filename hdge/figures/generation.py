@@ -80,8 +80,8 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figur
         f"Samples are ends of chains of log q(x|y) from random starts ({seeds_phrase(own)}); a flow samples directly. "
         f"n: {len(own):,} samples, {taken} of a class. None is chosen, and the table has statistics of each. "
         "Pixels are clipped to their range for the picture, the chains are not. If a network has learnt a class, its "
-        "samples resemble the images above. If samples are saturated, black and white alone, the chains have left the "
-        "range: log q(x|y) rises beyond every image, and there is no density of images to sample.",
+        "samples resemble the images above. Saturated samples, black and white alone, come from chains that left the "
+        "range. There log q(x|y) rises beyond every image, so there is no density of images to sample.",
     )
     return figure
 

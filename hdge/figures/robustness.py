@@ -83,9 +83,9 @@ def curves_figure(table: pd.DataFrame) -> Figure:
         f"A line is the mean over seeds ({seeds_phrase(table)}). Bands are 95 % Student intervals over {LEAST_SEEDS} "
         f"seeds or more. n: {table['n'].iloc[0]:,} test images. Coloured lines are of methods that claims compare; the "
         "table names the others. A line is projected gradient descent on the network without evaluation noise. A star "
-        "is the accuracy under the worst of five attacks, which verdicts rest on; a line far above its star overstates "
-        "the method, because its gradients lead nowhere. An image counts as right at a radius if it is right at all "
-        "smaller radii, too. The dotted line is chance. Higher is more robust.",
+        "is the accuracy under the worst of five attacks, and verdicts rest on it. If a line lies far above its star, "
+        "the gradients lead nowhere, and the line overstates the method. An image counts as right at "
+        "a radius if it is right at all smaller radii, too. The dotted line is chance. Higher is more robust.",
     )
     return figure
 

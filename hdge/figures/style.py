@@ -126,9 +126,9 @@ def seeds_phrase(table: pd.DataFrame, row: str = "method") -> str:
 
 def dots_phrase(table: pd.DataFrame, interval: str = "", row: str = "method") -> str:
     """What :func:`run_dots` draws, in sentences for a caption; the interval is that of a run over test images."""
-    band = f", a pale band the runs' 95 % {interval} interval over test images, averaged" if interval else ""
+    band = f"A pale band is the runs' 95 % {interval} interval over test images, averaged. " if interval else ""
     return (
-        f"A faint dot is a run ({seeds_phrase(table, row)}). A large dot is the mean over seeds{band}, and a line the "
+        f"A faint dot is a run ({seeds_phrase(table, row)}). A large dot is the mean over seeds. {band}A line is the "
         f"mean's 95 % Student interval over {LEAST_SEEDS} seeds or more."
     )
 

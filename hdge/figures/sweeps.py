@@ -91,8 +91,8 @@ def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperatures: Collec
         f"Faint marks are runs ({seeds_phrase(table)}). Large marks are means over seeds, and lines join "
         f"them. n: {table['n'].iloc[0]:,} test "
         "images. Left and middle: every size is trained anew (paper, Figure 5 and Table 6). Right: the trained network "
-        "has as many training images in its queue, and the weight is that on the true logit; "
-        "dotted lines are the sizes of the left. Where the weight is flat, "
+        "has as many training images in its queue. The weight is that on the true logit. "
+        "Dotted lines are the sizes of the left panel. Where the weight is flat, "
         "more negatives cannot change the gradient. Differences there have another cause.",
     )
     return figure

@@ -16,7 +16,8 @@ def missing(evidence: Evidence, row: str) -> str:
     seeds = len(evidence.ended.get(row, {}))
     if seeds == 0:
         return f"{row} is not trained here"
-    return "" if seeds >= LEAST_SEEDS else f"{row} has {seeds} seeds here; the rule needs {LEAST_SEEDS}"
+    few = f"{row} has {seeds} seed{'s' * (seeds > 1)} here; the rule needs {LEAST_SEEDS}"
+    return few if seeds < LEAST_SEEDS else ""
 
 
 def failed(evidence: Evidence, row: str) -> str:

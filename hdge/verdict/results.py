@@ -15,6 +15,7 @@ from hdge.study.profiles import load_profile
 from hdge.study.roster import METHODS, label
 from hdge.study.runs import atomic_write
 from hdge.study.study import read_table, write_picture, write_table
+from hdge.verdict.claims import claims as all_claims
 from hdge.verdict.claims import groups
 from hdge.verdict.rule import Outcome
 
@@ -77,8 +78,9 @@ def why_k_hardly_matters(name: str, committed: bool) -> list[str]:
         return []
     few = table[table["measure"].str.startswith("weight")].iloc[0]
     return [
-        f"the {few['measure']} is already {few['value']:.2f} of at most 1 ({few['seeds']} seeds), so that a longer "
-        "queue can change little; notebook 07 derives it."
+        f"the generative term pulls at a logit with a weight of at most 1, and {few['measure'].split(' with ')[1]} "
+        f"already give it {few['value']:.2f} ({few['seeds']} seeds). A longer queue can add only the rest. Notebook 07 "
+        "derives it."
     ]
 
 
@@ -136,18 +138,18 @@ def said(row: dict[Any, Any]) -> str:
     interval = f"[{unit * row['low']:+.3g}, {unit * row['high']:+.3g}]"
     if row["kind"] == "rare":
         return f"{100 * row['difference']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
-    return (
-        f"{unit * row['method_mean']:.4g} against {unit * row['baseline_mean']:.4g} ({row['baseline']}): "
-        f"{unit * row['difference']:+.3g} {interval}{sign}"
-    )
+    difference = f"{unit * round(row['difference'], 12):+.3g} {interval}{sign}"  # else rounding would be 1e-15
+    change = {claim.name: claim.change for claim in all_claims()}.get(row["claim"])
+    if change:
+        return f"gain over {row['baseline']} less that of {change[0]} over {change[1]}: {difference}"
+    means = f"{unit * row['method_mean']:.4g} against {unit * row['baseline_mean']:.4g}"
+    return f"{means} ({row['baseline']}): {difference}"
 
 
 def agreement(committed: bool = False) -> list[str]:
     """The claims that two scales or more have answered, and whether they answer alike."""
-    tables = {
-        name: table.set_index("claim")["verdict"] for name in PROFILES if (table := judged(name, committed)) is not None
-    }
-    verdicts = pd.DataFrame(tables)
+    tables = {name: table for name in PROFILES if (table := judged(name, committed)) is not None}
+    verdicts = pd.DataFrame({name: table.set_index("claim")["verdict"] for name, table in tables.items()})
     answered = verdicts.where(~verdicts.isin(("undecided", "not testable here")))
     shared = answered[answered.notna().sum(axis=1) >= 2]
     if shared.empty:
@@ -182,10 +184,10 @@ def results(committed: bool = False) -> list[str]:
 
 def claim_line(row: dict[Any, Any]) -> str:
     """A claim in a row of the page."""
-    unit = 100 if row["measure"] in ("accuracy", "robust") else 1
+    unit = 100 if row["measure"] in ("accuracy", "robust") or row["kind"] == "rare" else 1
     paper = "–" if pd.isna(row["paper"]) else f"{unit * row['paper']:+.3g}"
     seeds = "–" if pd.isna(row["seeds"]) else f"{row['seeds']:.0f} of {row['planned']:.0f}"
-    delta = "–" if pd.isna(row["delta"]) else f"{unit * row['delta']:g}"
+    delta = "–" if pd.isna(row["delta"]) else f"{unit * row['delta']:g}{' %' * (row['kind'] == 'rare')}"
     provisional = "provisionally " if row["provisional"] is True else ""
     verdict = f"{provisional}**{row['verdict']}** ({row['reason']})"
     return line([f"{row['claim']} ({row['where']})", paper, said(row), delta, seeds, verdict])
