@@ -36,6 +36,19 @@ def test_a_method_of_ones_own_trains_and_a_forgotten_part_is_named(tmp_path):
     assert json.loads(done.stdout.split(": ", 1)[1])["loss"] < 1 - 1 / 8
 
 
+def test_the_documented_run_trains_well(tmp_path):
+    study = Study(tmp_path)
+    [settings] = [block for block in blocks("running.md", "yaml") if "method: hdge," in block]
+    (tmp_path / "run.yaml").write_text(settings)
+    commands = [line.split("#")[0] for block in blocks("running.md", "sh") for line in block.splitlines()]
+    [command] = [shlex.split(line) for line in commands if line.startswith("hdge train --config run.yaml")]
+    done = study.run("-m", "hdge.cli", *command[1:])
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "runs" / "mine" / "record.json").read_text())
+    assert record["outcome"] == "finished"
+    assert json.loads(done.stdout.splitlines()[-1].split(": ", 1)[1])["validation_accuracy"] > 0.7
+
+
 def test_the_whole_study_runs_on_data_of_ones_own(tmp_path):
     study = Study(tmp_path)
     [profile] = [block for block in blocks("running.md", "yaml") if "mine" in block]
