@@ -61,7 +61,7 @@ def summary(committed: bool = False) -> list[str]:
     every = pd.concat([table.assign(profile=name) for name, table in tables.items()], ignore_index=True)
     for verdict in ("reproduced", "contradicted"):
         lines += [f"- {text}" for text in clearest(every, verdict)]
-    lines += [f"- `{name}`, {text}" for name in tables for text in why_k_hardly_matters(name, committed)][-1:]
+    lines += [f"- `{name}`: {text}" for name in tables for text in why_k_hardly_matters(name, committed)][-1:]
     lines += ["", f"![The paper's claims against their verdicts]({FOREST.relative_to(HOME).as_posix()})", ""]
     lines += [f"In each cell: {', '.join(get_args(Outcome))}.", ""]
     lines += header(["claims about", *(f"`{name}`" for name in tables)])
