@@ -49,6 +49,11 @@ def accuracy_dots(table: pd.DataFrame, ax: Axes, methods: list[str]) -> Axes:
     return ax
 
 
+def _arrows(ax: Axes) -> str:
+    """What a caption says of the means that :func:`accuracy_dots` writes, if it writes any."""
+    return "An arrow stands for a mean far left of the axis. " if ax.texts else ""
+
+
 @unless_empty("no run here classifies")
 def accuracy_figure(table: pd.DataFrame) -> Figure:
     """Accuracy of every run, the best method on top."""
@@ -58,8 +63,7 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
     describe(
         figure,
         "Test accuracy of every run",
-        f"{dots_phrase(table, 'Wilson')} n: {table['n'].iloc[0]:,} test images. An arrow stands for a mean far left of "
-        "the axis. Right is better.",
+        f"{dots_phrase(table, 'Wilson')} n: {table['n'].iloc[0]:,} test images. {_arrows(ax)}Right is better.",
     )
     return figure
 
@@ -123,11 +127,10 @@ def cost_figure(table: pd.DataFrame) -> Figure:
     describe(
         figure,
         "What a method's accuracy costs",
-        f"{dots_phrase(table, 'Wilson')} n: {table['n'].iloc[0]:,} test images. An arrow stands for a mean "
-        "far left of the axis. Operations are the floating-point operations "
-        "of matrix products and convolutions, forward and backward, on a training image. They do not depend "
-        "on the machine. The training has them for every image and epoch. Left is cheaper in the middle and right "
-        "panels, where the dotted line marks cross-entropy.",
+        f"{dots_phrase(table, 'Wilson')} n: {table['n'].iloc[0]:,} test images. {_arrows(axes[0])}"
+        "Operations are the floating-point operations of matrix products and convolutions, forward and backward, on a "
+        "training image. They do not depend on the machine. The training has them for every image and epoch. Left is "
+        "cheaper in the middle and right panels, where the dotted line marks cross-entropy.",
     )
     return figure
 

@@ -224,9 +224,9 @@ def by_mean(table: pd.DataFrame, value: str, ascending: bool) -> list[str]:
 
 
 def plain_log_ticks(axis: Axis) -> None:
-    """Numbers at 1, 2 and 5 of each decade, or at decades alone if the axis spans more than two."""
+    """Numbers at 1, 2 and 5 of each decade; at decades alone if the axis spans two, at every other if it spans four."""
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=20))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20) if high < 100 * low else LogLocator(numticks=4))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -1,6 +1,7 @@
 """The study of one profile, as a notebook holds it: its finished runs, its tables and its pictures."""
 
 import io
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 EXPLORED = "explored"
 PLACES = 5  # decimals of a panel's place, in widths and heights of a picture
 CAPTION_WIDTH = 115  # characters that a caption's line holds at the width of a text column
+NO_BREAK = "\u00a0"
 CAPTION_LOOK = {"x": 0.01, "ha": "left", "fontsize": 7.5, "color": "#666666"}
 
 
@@ -170,7 +172,9 @@ def write_picture(figure: "Figure", path: Path, scale: str = "") -> None:
     if scale and not caption.startswith("Scale: "):
         caption = f"Scale: {scale}. {caption}"
     if caption:
-        figure.supxlabel("\n".join(textwrap.wrap(caption, CAPTION_WIDTH, break_on_hyphens=False)), **CAPTION_LOOK)
+        kept = re.sub(r"\bn: ", f"n:{NO_BREAK}", caption)  # no line ends between them
+        wrapped = "\n".join(textwrap.wrap(kept, CAPTION_WIDTH, break_on_hyphens=False))
+        figure.supxlabel(wrapped.replace(NO_BREAK, " "), **CAPTION_LOOK)
     with mpl.rc_context({"svg.hashsalt": "hdge"}):
         figure.savefig(io.BytesIO(), format="svg")  # lays the figure out
         _round_places(figure)
