@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hdge.core.readings import confidence, log_q_x, log_q_y_given_x, of_label, prediction
@@ -45,6 +45,7 @@ def test_scores_of_unlabelled_images_need_one_logit(seed, classes):
     torch.testing.assert_close(confidence(own).log(), confidence(logits.clamp(-15, 15)).log(), rtol=0, atol=2 * ROUNDED)
 
 
+@example(329, 20, 700109.0)
 @settings(deadline=None)
 @given(st.integers(0, 2**31 - 1), st.integers(2, 30), st.floats(200, 1e6))
 def test_readings_of_log_densities_survive_as_those_of_small_logits(seed, classes, size):
@@ -58,10 +59,12 @@ def test_readings_of_log_densities_survive_as_those_of_small_logits(seed, classe
     own = expand(stored)
     assert stored["offset"].dtype == torch.float32
     assert torch.equal(prediction(own), prediction(logits))
-    # Differences of at most 30 are off by at most 2^-7 in float16, and the largest logit is exact.
+    # Differences of at most 30 are off by at most 2^-7 in float16, and by half a gap of float32 once the offset is
+    # added. The largest logit is exact.
+    off = 2**-7 + (size + 60) * 2**-24
     for reading in (lambda f: of_label(log_q_y_given_x(f), labels), lambda f: confidence(f).log()):
-        torch.testing.assert_close(reading(own.double()), reading(logits.double()), rtol=0, atol=2**-6)
-    torch.testing.assert_close(log_q_x(own.double()), log_q_x(logits.double()), rtol=0, atol=2**-7)
+        torch.testing.assert_close(reading(own.double()), reading(logits.double()), rtol=0, atol=2 * off)
+    torch.testing.assert_close(log_q_x(own.double()), log_q_x(logits.double()), rtol=0, atol=off)
 
 
 def test_a_difference_beyond_float16_is_a_probability_of_0():
