@@ -175,7 +175,8 @@ def _reproduce(arguments: Namespace) -> int:
         from hdge.study.study import Study
         from hdge.study.verify import report
 
-        for line in report(study := Study(arguments.profile, root)):
+        study = Study(arguments.profile, root)
+        for line in report(study):
             print(line)
         if study.path("09_verdict_claims").exists():
             _report(arguments)

@@ -211,7 +211,8 @@ def _pairs_with(first: Scored, run: Scored) -> None:
     remedy = "give all networks the same images in the same order"
     classes = [given.outputs("test").logits.shape[1] for given in (one, other)]
     if classes[0] != classes[1]:
-        raise HdgeError(f"{other.path} has {classes[1]} classes, and {one.path} has {classes[0]}; {remedy}.")
+        both = f"{other.path} has {classes[1]} classes, and {one.path} has {classes[0]}"
+        raise HdgeError(f"{both}; compare networks of the same classes.")
     if not torch.equal(one.outputs("test").labels, other.outputs("test").labels):
         raise HdgeError(f"{other.path} has other test labels than {one.path}; {remedy}.")
     mine, its = ({name: len(own.logits) for name, own in given.sets.items()} for given in (one, other))

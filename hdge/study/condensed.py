@@ -70,7 +70,7 @@ def expand(tensors: Mapping[str, Tensor]) -> Float[Tensor, "n classes"]:
     Without ``classes``, as of unlabelled images, the one logit that was kept becomes that of class 0.
     """
     logits = tensors["logits"].float()
-    offset = tensors["offset"] if "offset" in tensors else torch.zeros(len(logits))
+    offset = tensors.get("offset", torch.zeros(1))
     logits = logits + offset[:, None]
     if "rest" not in tensors:
         return logits
@@ -89,8 +89,9 @@ def as_ranks(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         own = {name: one for name, one in scores.items() if name.split("/")[0] == detector}
         order = torch.cat(list(own.values())).unique(return_inverse=True)[1]
         small = order.to(torch.uint16 if order.max() < 2**16 else torch.int32)
-        ranks |= zip(own, small.split([len(one) for one in own.values()]), strict=True)
-    return {name: rank.clone() for name, rank in ranks.items()}
+        parts = small.split([len(one) for one in own.values()])
+        ranks |= {name: part.clone() for name, part in zip(own, parts, strict=True)}
+    return ranks
 
 
 def condensed(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
