@@ -9,11 +9,12 @@ import torch
 from hdge.evaluators.ood import auroc
 from hdge.study import study as studies
 from hdge.study.profiles import Profile
+from hdge.study.protocol import stated
 from hdge.study.runs import Outputs, RunFolder
 from hdge.study.settings import AttackProtocol
 from hdge.study.study import Study
 from hdge.verdict import judge
-from hdge.verdict.claims import CHANCE, Claim, claims, groups
+from hdge.verdict.claims import CHANCE, Claim, claims
 from hdge.verdict.evidence import Evidence
 from hdge.verdict.judge import COLUMNS, judged
 
@@ -56,7 +57,7 @@ def add(study, row, seed, right=0.8, sure=3.0, apart=2.0, precision="float32", *
 
 def a_claim(**changes):
     given = {
-        "name": "a claim", "group": groups()[0], "where": "section 0", "words": "words", "kind": "higher",
+        "name": "a claim", "group": stated()["groups"][0], "where": "section 0", "words": "words", "kind": "higher",
         "method": "hdge", "baselines": ("cross_entropy",), "delta": 0.01, "because": "a reason",
     }  # fmt: skip
     return Claim(**{**given, **changes})
@@ -223,7 +224,7 @@ def test_a_group_is_judged_as_in_the_whole(study):
         add(study, "cross_entropy", seed, right=0.7)
     add(study, "cross_entropy_twice", 0)
     whole, _ = judged(study)
-    for group in groups()[:-1]:  # the last speaks of the others
+    for group in stated()["groups"][:-1]:  # the last speaks of the others
         own, _ = judged(study, group)
         pd.testing.assert_frame_equal(
             own.drop(columns="p_holm"), whole[whole["group"] == group].drop(columns="p_holm").reset_index(drop=True),

@@ -2,18 +2,31 @@
 
 import json
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from hdge.study import protocol
-from hdge.study.config import HOME
+from hdge.study.config import BLOCKS, HOME, TrainConfig
 from hdge.study.profiles import archived_folder, load_profile
-from hdge.verdict.claims import claims, differing
+from hdge.verdict.claims import claims
 from hdge.verdict.reported import paper_difference
 
 JUDGED = ("digits", "cifar10-small", "cifar100-small")
+
+
+def differing(one: TrainConfig, other: TrainConfig) -> set[str]:
+    """The settings in which two recipes differ; the groups that belong to a method are its own affair.
+
+    Epochs are those in which the network's features are trained.
+    """
+    values = []
+    for config in (one, other):
+        own = {name: value for name, value in asdict(config).items() if name not in ("method", "seed", *BLOCKS)}
+        own["epochs"] += config.views.head_epochs if config.method == "jointloss" else 0
+        values.append(own)
+    return {name for name in values[0] if values[0][name] != values[1][name]}
 
 
 @pytest.mark.parametrize("name", [*JUDGED, "paper", "paper-cifar100", "paper-svhn", "smoke"])

@@ -124,15 +124,12 @@ class Study:
         return read_table(self.path(name)) if self.path(name).exists() else None
 
     def save_table(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
-        """Store a table and return it as stored, so that verdicts judge what a reader sees."""
-        write_table(table, self._place(name))
-        return read_table(self._place(name))
+        """Store a table by :func:`store`."""
+        return store(table, self._place(name))
 
     def save(self, figure: "Figure", table: pd.DataFrame, name: str, scale: str = "") -> pd.DataFrame:
-        """Store a table and the picture drawn from it; return the table as stored."""
-        stored = self.save_table(table, name)
-        write_picture(figure, self._place(name).with_suffix(".svg"), scale or self.scale)
-        return stored
+        """Store a table and the picture drawn from it by :func:`store`."""
+        return store(table, self._place(name), figure, scale or self.scale)
 
 
 def lacking_by_row(lacking: Sequence[tuple[str, int, str]]) -> list[str]:
@@ -152,6 +149,14 @@ def how_it_ended(record: dict[str, Any]) -> str:
         f"did not train: {end['term']} was {end['last_epoch']:.4g} in the last epoch, "
         f"and is {end['constant_prediction']:.4g} for a constant prediction"
     )
+
+
+def store(table: pd.DataFrame, path: Path, figure: "Figure | None" = None, scale: str = "") -> pd.DataFrame:
+    """Store a table, with the picture drawn from it if there is one; return it as a reader and a verdict see it."""
+    write_table(table, path)
+    if figure is not None:
+        write_picture(figure, path.with_suffix(".svg"), scale)
+    return read_table(path)
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -1,10 +1,10 @@
-"""The paper's claims, as ``claims.yaml`` states them, and the test that the rows of a claim share a recipe."""
+"""The paper's claims, as ``claims.yaml`` states them."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
-from hdge.study.config import BLOCKS, TrainConfig
+from hdge.study.config import as_tuples
 from hdge.study.errors import HdgeError, require
 from hdge.study.protocol import stated
 
@@ -52,35 +52,12 @@ class Claim:
         return tuple(dict.fromkeys(row for row in named if row not in ("", CHANCE)))
 
 
-def groups() -> tuple[str, ...]:
-    """List the groups of claims, in their order."""
-    return tuple(stated()["groups"])
-
-
 @cache
 def claims() -> tuple[Claim, ...]:
     """List every claim, in the order of the file."""
-    found = tuple(_claim(one) for one in stated()["claims"])
+    found = tuple(Claim(**{name: as_tuples(value) for name, value in one.items()}) for one in stated()["claims"])
     names = {claim.name for claim in found}
     for claim in found:
-        if claim.group not in groups() or not set(claim.of) <= names:
+        if claim.group not in stated()["groups"] or not set(claim.of) <= names:
             raise HdgeError(f"claim {claim.name!r} names a group or a claim that claims.yaml does not hold.")
     return found
-
-
-def _claim(values: dict[str, Any]) -> Claim:
-    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    return Claim(**given)
-
-
-def differing(one: TrainConfig, other: TrainConfig) -> set[str]:
-    """List the settings in which two runs' recipes differ; the groups that belong to a method are its own affair.
-
-    Epochs are those in which the network's features are trained.
-    """
-    values = []
-    for config in (one, other):
-        own = {name: value for name, value in asdict(config).items() if name not in ("method", "seed", *BLOCKS)}
-        own["epochs"] += config.views.head_epochs if config.method == "jointloss" else 0
-        values.append(own)
-    return {name for name in values[0] if values[0][name] != values[1][name]}

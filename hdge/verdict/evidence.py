@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from hdge.data.splits import interpolated_pairs
 from hdge.evaluators.crossed import Crossed, interval
 from hdge.evaluators.generation import REFERENCES
 from hdge.evaluators.influences import Influence, auroc_influence, average, mean_influence
-from hdge.evaluators.intervals import student_interval, student_p
+from hdge.evaluators.intervals import effect
 from hdge.evaluators.ood import SCORES, scores_of
 from hdge.study.config import TrainConfig
 from hdge.study.errors import HdgeError
@@ -80,11 +80,7 @@ class Evidence:
         return [seed for seed in seeds if len(precisions(seed)) == 1]
 
     def measure(self, measure: Measure, row: str, seeds: Sequence[int], within: str = "") -> Influence:
-        """Measure a row's runs of some seeds; detection of one set, if it is named, or else the mean over all sets.
-
-        Raises:
-            MissingError: something of a run is not stored.
-        """
+        """Measure a row's runs of some seeds; detection of one set, if it is named, or else the mean over all sets."""
         asked = (measure, row, *seeds, within)
         if asked not in self._measured:
             self._measured[asked] = self._measure(measure, row, seeds, within)
@@ -99,10 +95,7 @@ class Evidence:
             return Influence(np.log(operations), {})
         if measure == "robust":
             return self._robust(runs)
-        if measure in DETECTION:
-            sets = (within,) if within else runs[0].config.evaluation_sets
-            return detection(measure, runs, sets, paired=PAIRED)
-        return mean_influence(np.stack([of_images(measure, run) for run in runs]))
+        return of_runs(measure, runs, (within,) if within else runs[0].config.evaluation_sets, paired=PAIRED)
 
     def mean(self, measure: Measure, row: str) -> float:
         """Average a measure over all finished runs of a row."""
@@ -142,8 +135,13 @@ class Evidence:
         return average(norms)
 
 
-def detection(measure: Measure, runs: Sequence[Run], sets: Sequence[str], paired: Sequence[str] = ()) -> Influence:
-    """Measure runs of a row by the mean AUROC of a score over sets; images of paired sets are means of test images."""
+def of_runs(measure: Measure, runs: Sequence[Run], sets: Sequence[str], paired: Sequence[str] = ()) -> Influence:
+    """Measure runs of a row: a mean over test images, or the mean AUROC of a score over sets.
+
+    Images of paired sets are means of test images.
+    """
+    if measure not in DETECTION:
+        return mean_influence(np.stack([_of_images(measure, run) for run in runs]))
     if not sets:
         raise MissingError(f"{runs[0].row} has no out-of-distribution set")
     for run in runs:
@@ -163,7 +161,7 @@ def _score(measure: Measure, run: Run, name: str) -> np.ndarray:
     return scores[measure].astype(float)
 
 
-def of_images(measure: Measure, run: Run) -> np.ndarray:
+def _of_images(measure: Measure, run: Run) -> np.ndarray:
     """Whether each test image is right, or its −log q(y|x)."""
     if not run.classifies:
         raise MissingError(f"{run.row} does not classify")
@@ -178,22 +176,6 @@ def interval_of(difference: Influence) -> Crossed:
     """Give a difference its interval: crossed; Student's over seeds without images; none where nothing varies."""
     if difference.parts:
         return interval(difference)
-    values, nothing = difference.estimates, math.nan
-    mean, spread = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    low, high = student_interval(values.tolist())
-    se = spread / math.sqrt(len(values))
-    found = Crossed(
-        mean,
-        low,
-        high,
-        student_p(values.tolist()),
-        se,
-        len(values) - 1.0,
-        len(values),
-        se,
-        0.0,
-        nothing,
-        nothing,
-        nothing,
-    )
-    return found if np.ptp(values) else replace(found, low=mean, high=mean)
+    values, nothing = difference.estimates, {"image_low": math.nan, "image_high": math.nan, "image_p": math.nan}
+    seeds, se = len(values), float(values.std(ddof=1)) / math.sqrt(len(values))
+    return Crossed(**effect(values.tolist()), se=se, df=seeds - 1.0, seeds=seeds, se_seed=se, se_image=0.0, **nothing)

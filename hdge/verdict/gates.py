@@ -20,16 +20,11 @@ def missing(evidence: Evidence, row: str) -> str:
     return few if seeds < LEAST_SEEDS else ""
 
 
-def failed(evidence: Evidence, row: str) -> str:
-    """Ask whether all runs of a row trained."""
-    return "; ".join(evidence.failures(row))
-
-
 def of_baseline(evidence: Evidence, claim: Claim, row: str) -> str:
     """Ask whether a baseline is worth a comparison: trained, for long enough, and with something to measure."""
     if row == CHANCE:
         return ""
-    return failed(evidence, row) or _too_short(evidence, row) or of_measure(evidence, claim, row)
+    return "; ".join(evidence.failures(row)) or _too_short(evidence, row) or of_measure(evidence, claim, row)
 
 
 def _too_short(evidence: Evidence, row: str) -> str:

@@ -1,7 +1,6 @@
 """Every claim judged from the runs of a study, by the rule and the gates of docs/protocol.md."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -30,18 +29,6 @@ SHOWN = [
 SINGLES = (
     "claim", "method", "baseline", "within", "seeds", "n", "difference", "low", "high", "towards_claim",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A contrast of two rows: their seeds, means and interval."""
-
-    baseline: str
-    seeds: list[int]
-    n: int
-    method_mean: float
-    baseline_mean: float
-    found: Crossed
 
 
 def judged(study: Study, group: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -77,32 +64,26 @@ def _row(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     if claim.kind == "rare":
         return row | _rare(claim, evidence)
     try:
-        compared = primary(claim, evidence)
+        compared, found = primary(claim, evidence)
     except HdgeError as error:  # a gate's, or of values from which nothing can be counted
         return row | Verdict("not testable here", str(error).rstrip("."))._asdict()
-    found, planned = compared.found, _planned(claim, compared.baseline, evidence)
+    planned = [set(evidence.planned(row)) for row in _contrasted(claim, compared["baseline"])]
+    most = len(set.intersection(*planned))
     verdict = outcome(claim.kind, found.low, found.high, claim.delta)
     needed = seeds_needed(claim.kind, found, claim.delta) if verdict.verdict == "undecided" else math.nan
     if verdict.verdict == "undecided":
         more = "more images" if math.isinf(needed) else f"some {needed:.0f} seeds"
         verdict = verdict._replace(reason=f"{verdict.reason}; it would take {more}")
-    return row | {
-        "baseline": compared.baseline, "seeds": found.seeds, "planned": planned, "n": compared.n,
-        "method_mean": compared.method_mean, "baseline_mean": compared.baseline_mean,
-        "difference": found.difference, "low": found.low, "high": found.high, "se_seed": found.se_seed,
-        "se_image": found.se_image, "p": p_value(claim.kind, found, claim.delta), "seeds_needed": needed,
-        "provisional": found.seeds < planned, **verdict._asdict(),
+    return row | compared | verdict._asdict() | {
+        "planned": most, "se_seed": found.se_seed, "se_image": found.se_image, "seeds_needed": needed,
+        "p": p_value(claim.kind, found, claim.delta), "provisional": found.seeds < most,
     }  # fmt: skip
 
 
-def primary(claim: Claim, evidence: Evidence) -> Compared:
-    """Compare the method with the strongest valid baseline.
-
-    Raises:
-        MissingError: a row is missing, or a gate holds the claim up.
-    """
+def primary(claim: Claim, evidence: Evidence) -> tuple[dict[str, Any], Crossed]:
+    """Compare the method with the strongest valid baseline; refuse a missing row, or what a gate holds up."""
     _refuse(*(gates.missing(evidence, row) for row in claim.rows))
-    _refuse(*(gates.failed(evidence, row) for row in (claim.method, *claim.change)))
+    _refuse(*(failure for row in (claim.method, *claim.change) for failure in evidence.failures(row)))
     _refuse(gates.of_measure(evidence, claim, claim.method))
     invalid = {row: gates.of_baseline(evidence, claim, row) for row in claim.baselines}
     valid = [row for row, reason in invalid.items() if not reason]
@@ -119,8 +100,11 @@ def _refuse(*reasons: str) -> None:
         raise MissingError(said)
 
 
-def compare(claim: Claim, evidence: Evidence, baseline: str, within: str = "") -> Compared:
-    """Compare the claim's method with one baseline on the seeds that both have, and on one set if it is named."""
+def compare(claim: Claim, evidence: Evidence, baseline: str, within: str = "") -> tuple[dict[str, Any], Crossed]:
+    """Compare the claim's method with one baseline on the seeds that both have, and on one set if it is named.
+
+    Returns the columns of a table, and the interval with all it rests on.
+    """
     rows = _contrasted(claim, baseline)
     seeds = evidence.common(rows)
     if len(seeds) < LEAST_SEEDS:
@@ -135,8 +119,11 @@ def compare(claim: Claim, evidence: Evidence, baseline: str, within: str = "") -
     if claim.change:
         difference -= of(claim.change[0]) - of(claim.change[1])
     mean = other if isinstance(other, float) else float(other.estimates.mean())
-    n = sum(part.shape[1] for part in difference.parts.values())
-    return Compared(baseline, seeds, n, float(method.estimates.mean()), mean, interval_of(difference))
+    found, n = interval_of(difference), sum(part.shape[1] for part in difference.parts.values())
+    return {
+        "baseline": baseline, "seeds": found.seeds, "n": n, "method_mean": float(method.estimates.mean()),
+        "baseline_mean": mean, "difference": found.difference, "low": found.low, "high": found.high,
+    }, found  # fmt: skip
 
 
 def _singles(claim: Claim, evidence: Evidence) -> list[dict[str, Any]]:
@@ -148,15 +135,11 @@ def _singles(claim: Claim, evidence: Evidence) -> list[dict[str, Any]]:
     for baseline in claim.baselines:
         for within in sets:
             try:
-                one = compare(claim, evidence, baseline, within)
+                columns, found = compare(claim, evidence, baseline, within)
             except HdgeError:
                 continue
-            found = one.found
-            rows.append(
-                {"claim": claim.name, "method": claim.method, "baseline": baseline, "within": within,
-                 "seeds": found.seeds, "n": one.n, "difference": found.difference, "low": found.low,
-                 "high": found.high, "towards_claim": claim.sign * found.difference}
-            )  # fmt: skip
+            own = {"claim": claim.name, "method": claim.method, "within": within}
+            rows.append({**own, **columns, "towards_claim": claim.sign * found.difference})
     return rows
 
 
@@ -179,10 +162,6 @@ def _rare(claim: Claim, evidence: Evidence) -> dict[str, Any]:
 def _contrasted(claim: Claim, baseline: str) -> list[str]:
     """List the rows whose runs a contrast with one baseline takes."""
     return [row for row in (claim.method, baseline, *claim.change) if row != CHANCE]
-
-
-def _planned(claim: Claim, baseline: str, evidence: Evidence) -> int:
-    return len(set.intersection(*(set(evidence.planned(row)) for row in _contrasted(claim, baseline))))
 
 
 def _status(claim: Claim, evidence: Evidence) -> str:

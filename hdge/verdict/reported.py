@@ -27,7 +27,8 @@ def paper_difference(claim: Claim, dataset: str) -> float:
     """
     if not claim.task:
         return math.nan
-    table, names = reported(), SIZES if claim.task == "approximation" else _names()
+    names = SIZES if claim.task == "approximation" else {name: entry.reported for name, entry in METHODS.items()}
+    table = reported()
     metric = claim.task if claim.task in ("inception_score", "fid") else None
     if metric:
         table = table[table["metric"] == metric]
@@ -43,13 +44,9 @@ def paper_difference(claim: Claim, dataset: str) -> float:
         values = np.log(values)
 
     def of(row: str) -> float:
-        return float(values.get(names.get(row, row), math.nan))
+        return float(values.get(names.get(row) or row, math.nan))
 
     change = of(claim.change[0]) - of(claim.change[1]) if claim.change else 0.0
     differences = [of(claim.method) - of(row) - change for row in claim.baselines]
     known = [difference for difference in differences if not math.isnan(difference)]
     return min(known, key=lambda difference: claim.sign * difference) if known else math.nan
-
-
-def _names() -> dict[str, str]:
-    return {name: entry.reported or name for name, entry in METHODS.items()}

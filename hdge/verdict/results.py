@@ -12,11 +12,11 @@ from hdge.figures.claims import forest_figure
 from hdge.figures.style import use_style
 from hdge.study.config import HOME
 from hdge.study.profiles import load_profile
+from hdge.study.protocol import stated
 from hdge.study.roster import METHODS, label
 from hdge.study.runs import atomic_write
-from hdge.study.study import read_table, write_picture, write_table
+from hdge.study.study import read_table, store
 from hdge.verdict.claims import claims as all_claims
-from hdge.verdict.claims import groups
 from hdge.verdict.rule import Outcome
 
 PROFILES = ("digits", "cifar10-small", "cifar100-small")
@@ -44,9 +44,10 @@ def header(columns: list[str]) -> list[str]:
     return [line(columns), "|---" * len(columns) + "|"]
 
 
-def judged(name: str, committed: bool = False) -> pd.DataFrame | None:
-    """A profile's verdicts, as its notebook 09 has stored them."""
-    return stored_table(f"{name}/09_verdict_claims", committed)
+def verdicts(committed: bool = False) -> dict[str, pd.DataFrame]:
+    """Every profile's verdicts, as its notebook 09 has stored them."""
+    tables = {name: stored_table(f"{name}/09_verdict_claims", committed) for name in PROFILES}
+    return {name: table for name, table in tables.items() if table is not None}
 
 
 def counted(claims: pd.DataFrame) -> dict[str, int]:
@@ -56,7 +57,7 @@ def counted(claims: pd.DataFrame) -> dict[str, int]:
 
 def summary(committed: bool = False) -> list[str]:
     """README's answer: counts of each scale, the clearest of all, the forest, and a group of claims a row."""
-    tables = {name: table for name in PROFILES if (table := judged(name, committed)) is not None}
+    tables = verdicts(committed)
     lines = [f"- {load_profile(name).scale}: {counts_phrase(table)}." for name, table in tables.items()]
     every = pd.concat([table.assign(profile=name) for name, table in tables.items()], ignore_index=True)
     for verdict in ("reproduced", "contradicted"):
@@ -65,7 +66,7 @@ def summary(committed: bool = False) -> list[str]:
     lines += ["", f"![The paper's claims against their verdicts]({FOREST.relative_to(HOME).as_posix()})", ""]
     lines += [f"In each cell: {', '.join(get_args(Outcome))}.", ""]
     lines += header(["claims about", *(f"`{name}`" for name in tables)])
-    for group in groups():
+    for group in stated()["groups"]:
         counts = (counted(table[table["group"] == group]) for table in tables.values())
         lines.append(line([group, *(", ".join(map(str, count.values())) for count in counts)]))
     return lines
@@ -148,9 +149,8 @@ def said(row: dict[Any, Any]) -> str:
 
 def agreement(committed: bool = False) -> list[str]:
     """The claims that two scales or more have answered, and whether they answer alike."""
-    tables = {name: table for name in PROFILES if (table := judged(name, committed)) is not None}
-    verdicts = pd.DataFrame({name: table.set_index("claim")["verdict"] for name, table in tables.items()})
-    answered = verdicts.where(~verdicts.isin(("undecided", "not testable here")))
+    said = pd.DataFrame({name: table.set_index("claim")["verdict"] for name, table in verdicts(committed).items()})
+    answered = said.where(~said.isin(("undecided", "not testable here")))
     shared = answered[answered.notna().sum(axis=1) >= 2]
     if shared.empty:
         return []
@@ -161,18 +161,15 @@ def agreement(committed: bool = False) -> list[str]:
         *header(["claim", *(f"`{name}`" for name in shared.columns), "alike"]),
     ]  # fmt: skip
     for (claim, row), same in zip(shared.iterrows(), alike, strict=True):
-        said = ("–" if pd.isna(verdict) else verdict for verdict in row)
-        lines.append(line([claim, *said, "yes" if same else "**no**"]))
+        cells = ("–" if pd.isna(verdict) else verdict for verdict in row)
+        lines.append(line([claim, *cells, "yes" if same else "**no**"]))
     return [*lines, ""]
 
 
 def results(committed: bool = False) -> list[str]:
     """The page of all results: where scales agree, then each profile's claims with their verdicts, and its methods."""
     lines = agreement(committed)
-    for name in PROFILES:
-        claims = judged(name, committed)
-        if claims is None:
-            continue
+    for name, claims in verdicts(committed).items():
         lines += ["", f"## {load_profile(name).scale}", ""]
         lines += [f"`hdge reproduce {name}`: {len(claims)} claims, {counts_phrase(claims)}.", ""]
         lines += what_smoothness_explains(name, committed)
@@ -287,10 +284,9 @@ def pages(committed: bool = False) -> dict[Path, str]:
 
 def draw_forest() -> None:
     """Draw all scales' verdicts in one picture, with its table beside it."""
-    tables = {load_profile(name).scale: table for name in PROFILES if (table := judged(name)) is not None}
+    tables = {load_profile(name).scale: table for name, table in verdicts().items()}
     use_style()
-    write_picture(forest_figure(tables), FOREST)
-    write_table(pd.concat(tables.values(), ignore_index=True), FOREST.with_suffix(".csv"))
+    store(pd.concat(tables.values(), ignore_index=True), FOREST.with_suffix(".csv"), forest_figure(tables))
 
 
 if __name__ == "__main__":

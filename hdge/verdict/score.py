@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from hdge.core.readings import log_q_x
 from hdge.data.scored import Scored, read_scored
@@ -20,10 +19,10 @@ from hdge.figures.page import Section, page
 from hdge.figures.style import use_style
 from hdge.study.errors import HdgeError, require
 from hdge.study.files import atomic_write
-from hdge.study.runs import Run, classifiers
-from hdge.study.study import read_table, write_picture, write_table
+from hdge.study.runs import Run, classifiers, of_rows
+from hdge.study.study import store
 from hdge.verdict.claims import Measure
-from hdge.verdict.compare import adjusted, compare_table, unpaired
+from hdge.verdict.compare import compare_table, unpaired
 
 SIDE_BY_SIDE = 4  # methods whose diagrams fit into the width of a page
 # Nats: with log q(x) this near to 0 for all images, logits are log-probabilities. Below 8, bfloat16 has gaps of 2^-5.
@@ -47,7 +46,11 @@ def score(paths: Sequence[Path], output: Path, delta: float | None = None) -> tu
     lost = by_row([run for run in runs if run not in _with_density(runs)])
     if lost:
         said.append(f"{', '.join(lost)}: log q(x) is 0 for every image, for these are log-probabilities; left out.")
-    sections = [section for part in (_accuracy, _calibration, _scaling, _detection) if (section := part(runs, output))]
+    classify = classifiers(runs)
+    fitted = [run for run in runs if run.classifies and "validation" in run.folder.sets]
+    sections = [_accuracy(classify, output), _calibration(classify, output)] if classify else []
+    sections += [_scaling(fitted, output)] if fitted else []
+    sections += [_detection(runs, output)] if runs[0].stored_sets() else []
     if len(by_row(runs)) > 1:
         sections.append(_comparison(runs, output, delta, said))
     atomic_write(output / "report.html", page("Networks scored by the HDGE study's battery", said, sections).encode())
@@ -69,63 +72,45 @@ def _with_density(runs: Sequence[Scored]) -> list[Scored]:
     ]  # fmt: skip
 
 
-def _stored(table: pd.DataFrame, name: str, output: Path, figure: Figure | None = None) -> pd.DataFrame:
-    """Store a table, with its picture if there is one, and return it as stored."""
-    write_table(table, output / f"{name}.csv")
-    if figure:
-        write_picture(figure, output / f"{name}.svg")
-    return read_table(output / f"{name}.csv")
-
-
 def _section(title: str, names: Sequence[str], output: Path, tables: Sequence[pd.DataFrame], *said: str) -> Section:
     """Show some tables and all pictures of stored names, with links to the tables."""
     pictures = [path for name in names if (path := output / f"{name}.svg").exists()]
     return Section(title, said, tables, pictures, [(f"{name}.csv", f"{name}.csv") for name in names])
 
 
-def _accuracy(runs: Sequence[Run], output: Path) -> Section | None:
-    if not classifiers(runs):
-        return None
-    table = _stored(accuracy_table(classifiers(runs)), "accuracy", output)
+def _accuracy(runs: Sequence[Run], output: Path) -> Section:
+    table = store(accuracy_table(runs), output / "accuracy.csv")
     said = "Low and high are Wilson's 95 % interval over test images."
     return _section("Accuracy", ["accuracy"], output, [table], said)
 
 
-def _calibration(runs: Sequence[Run], output: Path) -> Section | None:
-    own = classifiers(runs)
-    if not own:
-        return None
-    table = calibration_table(own)
-    table = _stored(table, "calibration", output, errors_figure(table))
-    few = [run for run in own if run.row in list(by_row(own))[:SIDE_BY_SIDE]]
+def _calibration(runs: Sequence[Run], output: Path) -> Section:
+    table = calibration_table(runs)
+    table = store(table, output / "calibration.csv", errors_figure(table))
+    few = of_rows(runs, list(by_row(runs))[:SIDE_BY_SIDE])
     bins = reliability_table(few)
-    _stored(bins, "reliability", output, reliability_figure(bins, table))
+    store(bins, output / "reliability.csv", reliability_figure(bins, table))
     said = "An ECE says something only where it lies above the one of a perfectly calibrated network."
     return _section("Calibration", ["calibration", "reliability"], output, [table], said)
 
 
-def _scaling(runs: Sequence[Scored], output: Path) -> Section | None:
-    own = [run for run in runs if run.classifies and "validation" in run.folder.sets]
-    if not own:
-        return None
-    table = scaling_table(own)
-    table = _stored(table, "temperature", output, scaled_figure(table))
+def _scaling(runs: Sequence[Run], output: Path) -> Section:
+    table = scaling_table(runs)
+    table = store(table, output / "temperature.csv", scaled_figure(table))
     said = "T divides all logits and is fitted on validation images. Test images are scaled by it."
     return _section("Temperature scaling", ["temperature"], output, [table], said)
 
 
-def _detection(runs: Sequence[Scored], output: Path) -> Section | None:
-    if not runs[0].stored_sets():
-        return None
+def _detection(runs: Sequence[Scored], output: Path) -> Section:
     dense, names = _with_density(runs), ["ood"]
     table = auroc_table(runs)
     kept = {(run.row, run.seed) for run in dense}
     has = np.array([pair in kept for pair in zip(table["method"], table["seed"], strict=True)], dtype=bool)
     table = table[(table["score"] != "log q(x)") | has]
-    table = _stored(table, "ood", output, auroc_figure(table))
+    table = store(table, output / "ood.csv", auroc_figure(table))
     if dense:
-        histograms = log_q_x_histograms([run for run in dense if run.row in list(by_row(dense))[:SIDE_BY_SIDE]])
-        _stored(histograms, "ood_histograms", output, histogram_figure(histograms))
+        histograms = log_q_x_histograms(of_rows(dense, list(by_row(dense))[:SIDE_BY_SIDE]))
+        store(histograms, output / "ood_histograms.csv", histogram_figure(histograms))
         names.append("ood_histograms")
     said = "Test images are the positive class. Low and high are a bootstrap over images."
     return _section("Out-of-distribution detection", names, output, [table], said)
@@ -133,11 +118,11 @@ def _detection(runs: Sequence[Scored], output: Path) -> Section | None:
 
 def _comparison(runs: Sequence[Scored], output: Path, delta: float | None, said: list[str]) -> Section:
     classify, sets = len(classifiers(runs)) == len(runs), runs[0].stored_sets()
-    measures: list[Measure] = ["accuracy", "nll"] if classify else []
-    parts = [compare_table(runs, [*measures, "max q(y|x)"] if classify and sets else measures, delta)]
-    parts += [compare_table(_with_density(runs), ["log q(x)"], delta)] if sets else []
-    table = adjusted(pd.concat(parts, ignore_index=True))
-    table = _stored(table, "comparison", output, comparison_figure(table))
+    compared: dict[Measure, Sequence[Run]] = {"accuracy": runs, "nll": runs} if classify else {}
+    compared |= {"max q(y|x)": runs} if classify and sets else {}
+    compared |= {"log q(x)": _with_density(runs)} if sets else {}
+    table = compare_table(compared, delta)
+    table = store(table, output / "comparison.csv", comparison_figure(table))
     said += unpaired(runs)
     for _, row in table[table["outcome"].isin(["better", "worse"])].iterrows():
         said.append(
