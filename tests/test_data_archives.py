@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from hdge.data import archives
-from hdge.data import arrays as reader
+from hdge.data import files as reader
 from hdge.data.splits import load_evaluation_set, load_splits
 from hdge.study.errors import HdgeError
 from tests.conftest import EXAMPLES

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hdge.data.pictures import read_picture
+from hdge.data.folders import read_picture
 from hdge.study.errors import HdgeError
 from tests.conftest import EXAMPLES
 

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hdge.data.arrays import read_arrays
-from hdge.data.files import refusing
+from hdge.data.files import read_arrays, refusing
 from hdge.data.images import ImageSet
 from hdge.study.errors import HdgeError
 
@@ -43,11 +42,6 @@ def read_archive(name: str, path: Path) -> tuple[ImageSet | None, ImageSet]:
 
 def _wanted(keys: list[str], path: Path) -> list[str]:
     """Known keys of an archive that has the keys it must have."""
-    _check_keys(keys, path)
-    return [key for key in keys if key in (*KEYS, "classes")]
-
-
-def _check_keys(keys: list[str], path: Path) -> None:
     missing = [key for key in ("test_images", "test_labels") if key not in keys]
     if missing:
         raise HdgeError(
@@ -60,6 +54,7 @@ def _check_keys(keys: list[str], path: Path) -> None:
     unknown = [key for key in keys if key.lower().startswith(("train", "test")) and key not in KEYS]
     if unknown:
         raise HdgeError(f"{path} has the key {unknown[0]!r}; rename it to one of {', '.join(KEYS)}, or remove it.")
+    return [key for key in keys if key in (*KEYS, "classes")]
 
 
 def _check_images(images: np.ndarray, count: int, path: Path, part: str) -> Tensor:

@@ -4,18 +4,18 @@ import functools
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int
 from torch import Tensor
 
+from hdge.data.images import Bytes, Pixels
 
-def to_unit(images: UInt8[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
+
+def to_unit(images: Bytes) -> Pixels:
     """Pixels in [0, 1], as every model here expects them."""
     return images.float().div_(255)
 
 
-def add_noise(
-    images: Float[Tensor, "batch channels height width"], noise: float, generator: torch.Generator
-) -> Float[Tensor, "batch channels height width"]:
+def add_noise(images: Pixels, noise: float, generator: torch.Generator) -> Pixels:
     """Gaussian noise whose standard deviation is given on JEM's scale, [-1, 1], twice as wide as the images'."""
     if noise == 0:
         return images
@@ -24,12 +24,8 @@ def add_noise(
 
 
 def augment(
-    images: UInt8[Tensor, "batch channels height width"],
-    generator: torch.Generator,
-    crop_padding: int = 4,
-    flip: bool = True,
-    noise: float = 0.03,
-) -> Float[Tensor, "batch channels height width"]:
+    images: Bytes, generator: torch.Generator, crop_padding: int = 4, flip: bool = True, noise: float = 0.03
+) -> Pixels:
     """Training images in [0, 1]: random crops of the reflected border, mirroring with probability 1/2, Gaussian noise.
 
     The border has from 0 to the image's side less 1 pixels. Noise is that of :func:`add_noise`. The generator is on the
@@ -54,12 +50,7 @@ def augment(
     return add_noise(to_unit(crops.permute(0, 3, 1, 2)), noise, generator)
 
 
-def augment_strongly(
-    images: UInt8[Tensor, "batch channels height width"],
-    generator: torch.Generator,
-    flip: bool = True,
-    noise: float = 0.0,
-) -> Float[Tensor, "batch channels height width"]:
+def augment_strongly(images: Bytes, generator: torch.Generator, flip: bool = True, noise: float = 0.0) -> Pixels:
     """A batch of training images in [0, 1] as SimCLR sees them, by kornia: crops, mirroring, colours, and no colours.
 
     Every image has its own draw: a crop of 20 to 100 % of the area with sides in 3:4 to 4:3; mirroring with probability

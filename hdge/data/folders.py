@@ -1,21 +1,27 @@
 """Folders of pictures: one folder a class, or such folders under train/ and test/.
 
 Hidden files and folders are skipped. A folder val/ beside train/ and test/ is left alone, because validation images are
-taken from the training images.
+taken from the training images. A picture is read as a viewer shows it: upright, in colour, before white, in 8 bits.
 """
 
+import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
 
-from hdge.data.files import visible
+from hdge.data.files import refusing, visible
 from hdge.data.images import ImageSet, fit
-from hdge.data.pictures import SUFFIXES, read_picture
 from hdge.study.errors import HdgeError
 
 SIDE = 32  # pixels of the images made here
 VALIDATION = ("val", "valid", "validation")
 PART_NAMES = ("train", "training", "test", "testing", "dev", *VALIDATION)  # what people call the parts of a data set
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+LARGEST_RATIO = 1000  # of a picture's sides; resizing the shorter one to 32 pixels then makes at most 32 x 32,000
 
 
 def read_folder(name: str, folder: Path, root: Path) -> tuple[ImageSet | None, ImageSet]:
@@ -46,7 +52,8 @@ def _parts(folder: Path, root: Path) -> list[str]:
     """Tell the parts that have folders of their own: train and test, test alone, or none if the folders are classes."""
     names = [path.name for path in visible(folder, root) if path.is_dir()]
     named = [name for name in names if name.lower() in PART_NAMES]
-    if not named or (len(named) < len(names) and not any(_has_folders(folder / name, root) for name in named)):
+    inside = (path for name in named for path in visible(folder / name, root))
+    if not named or (len(named) < len(names) and not any(path.is_dir() for path in inside)):
         return []  # among other classes, a folder train/ of pictures is a class: CIFAR-100 has one
     there = " and ".join(f"{name}/" for name in named)
     if "test" not in named:
@@ -59,10 +66,6 @@ def _parts(folder: Path, root: Path) -> list[str]:
     if strays:
         raise HdgeError(f"{folder} has {strays[0]}/ beside {there}; move its pictures into train/ and test/.")
     return [part for part in ("train", "test") if part in named]
-
-
-def _has_folders(folder: Path, root: Path) -> bool:
-    return any(path.is_dir() for path in visible(folder, root))
 
 
 def _class_folders(folder: Path, root: Path) -> list[Path]:
@@ -104,3 +107,53 @@ def _pictures(folder: Path, root: Path, above: list[Path]) -> list[Path]:
         else:
             raise HdgeError(f"{path} is no picture that is read here ({', '.join(SUFFIXES)}); convert or move it.")
     return found
+
+
+def read_picture(path: Path) -> UInt8[Tensor, "3 height width"]:
+    """Pixels of a picture file in 8-bit colour.
+
+    EXIF's orientation is applied, transparent pixels are laid over white, and 16 bits are scaled by 255 / 65535.
+
+    Raises:
+        HdgeError: a damaged file, more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``, several pictures in one file, or
+            pixels whose range the file does not state (floating point, 32 bits, signed).
+    """
+    from torchvision.transforms.functional import pil_to_tensor
+
+    with refusing(f"{path} cannot be read as a picture", "replace or remove it"), warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as picture:
+            _refuse_what_has_no_one_look(picture, path)
+            pixels: Tensor = pil_to_tensor(_as_seen(ImageOps.exif_transpose(picture)))
+            return pixels
+
+
+def _refuse_what_has_no_one_look(picture: Image.Image, path: Path) -> None:
+    """Refuse files from which 8 bits a pixel could only be guessed."""
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":  # telephones write photographs as MPO, with a copy for previews
+        raise HdgeError(f"{path} holds {frames} pictures; save each to a file of its own.")
+    if picture.mode == "F":
+        raise HdgeError(f"{path} has floating-point pixels, whose range is unknown; save it with 8 or 16 bits.")
+    if picture.mode == "I" and picture.format != "PPM":  # from PGM, mode "I" holds 16 bits
+        raise HdgeError(f"{path} has pixels of 32 or signed bits, whose range is unknown; save it with 8 or 16 bits.")
+    if max(picture.size) > LARGEST_RATIO * min(picture.size):
+        width, height = picture.size
+        raise HdgeError(
+            f"{path} is {width} x {height} pixels; its sides may differ by a factor of {LARGEST_RATIO} at most, "
+            "so crop or remove it."
+        )
+
+
+def _as_seen(picture: Image.Image) -> Image.Image:
+    """The picture in 8-bit colour in front of white."""
+    if picture.mode.startswith("I"):
+        wide = np.asarray(picture)
+        grey = (wide.astype(np.float64) * (255 / 65535)).round().astype(np.uint8)
+        if "transparency" in picture.info:
+            grey[wide == picture.info["transparency"]] = 255
+        return Image.fromarray(grey).convert("RGB")
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+    return picture.convert("RGB")

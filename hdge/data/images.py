@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+
+Bytes = UInt8[Tensor, "n channels height width"]  # pixels up to 255
+Pixels = Float[Tensor, "n channels height width"]  # in [0, 1], where nothing else is said
+Labels = Int[Tensor, " n"]
 
 
 @dataclass(frozen=True)
@@ -12,8 +16,8 @@ class ImageSet:
     """Images with labels: uint8 of shape (N, channels, H, W) and int64 of shape (N,)."""
 
     name: str
-    images: UInt8[Tensor, "n channels height width"]
-    labels: Int[Tensor, " n"]
+    images: Bytes
+    labels: Labels
     classes: tuple[str, ...]
 
     def __len__(self) -> int:

@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hdge.data.arrays import read_arrays
-from hdge.data.files import refusing, visible
+from hdge.data.files import read_arrays, refusing, visible
 from hdge.study.checks import finite, labelled
 from hdge.study.config import TrainConfig
 from hdge.study.errors import HdgeError

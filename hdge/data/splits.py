@@ -68,19 +68,14 @@ def load_splits(name: str, root: Path) -> Splits:
     held_out = min(5000, len(train) // 10)
     order = _permutation(len(train))
     splits = Splits(train.take(order[held_out:]), train.take(order[:held_out]), test)
-    _refuse_untrained_classes(splits.train)
-    return splits
-
-
-def _refuse_untrained_classes(train: ImageSet) -> None:
-    """Refuse a class without training images: a gap in the labels, or too few images of it."""
-    counts = torch.bincount(train.labels, minlength=len(train.classes))
+    counts = torch.bincount(splits.train.labels, minlength=len(train.classes))
     absent = (counts == 0).nonzero().flatten().tolist()
     if absent:
         raise HdgeError(
-            f"data set {train.name!r} has no image of class {absent[0]} ({train.classes[absent[0]]!r}) among its "
-            f"{len(train)} training images; number the classes from 0 without gaps, and give each more images."
+            f"data set {name!r} has no image of class {absent[0]} ({train.classes[absent[0]]!r}) among its "
+            f"{len(splits.train)} training images; number the classes from 0 without gaps, and give each more images."
         )
+    return splits
 
 
 def load_evaluation_set(name: str, root: Path, reference: ImageSet) -> ImageSet:

@@ -3,21 +3,14 @@
 import warnings
 
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hdge.data.images import Labels, Pixels
 from hdge.methods.base import Method, Step, View, frozen
 from hdge.study.settings import AttackNorm
 
 
-def pgd(
-    model: nn.Module,
-    images: Float[Tensor, "n channels height width"],
-    labels: Int[Tensor, " n"],
-    norm: AttackNorm,
-    radius: float,
-    steps: int,
-) -> Float[Tensor, "n channels height width"]:
+def pgd(model: nn.Module, images: Pixels, labels: Labels, norm: AttackNorm, radius: float, steps: int) -> Pixels:
     r"""Images at which projected gradient descent has made the loss large.
 
     .. math:: x \leftarrow \Pi\big(x + \tfrac{2.5 r}{T} \, n(\partial \, {-\log q(y|x)} / \partial x)\big)
