@@ -142,8 +142,7 @@ def _reproduce(arguments: Namespace) -> int:
     """Call Snakemake; the Snakefile decides what to make."""
     if not SNAKEFILE.exists():
         raise HdgeError(f"{SNAKEFILE} does not exist; `hdge reproduce` needs a clone of the repository, installed -e.")
-    if arguments.cores < 1:
-        raise HdgeError(f"cores is {arguments.cores}; it must be at least 1.")
+    require("cores", arguments.cores, arguments.cores >= 1, "at least 1")
     only = [name for name in arguments.only.split(",") if name]
     profile = load_profile(arguments.profile)
     profile.wanted(only)
@@ -237,7 +236,7 @@ def _train(arguments: Namespace) -> int:
     from hdge.core.distributed import rank_of
     from hdge.study.runs import RunFolder
     from hdge.training.loop import train
-    from hdge.training.ranks import process_group
+    from hdge.training.rows import process_group
 
     seconds = arguments.checkpoint_seconds
     require("checkpoint_seconds", seconds, seconds is not None and seconds >= 0, "0 or more")
@@ -245,10 +244,7 @@ def _train(arguments: Namespace) -> int:
     config = config_from(arguments)
     folder.refuse_another(config)
     with process_group() as group:
-        train(
-            config, folder, data_root(arguments.data_root),
-            checkpoint_seconds=seconds, group=group,
-        )  # fmt: skip
+        train(config, folder, data_root(arguments.data_root), checkpoint_seconds=seconds, group=group)
         if rank_of(group)[0] == 0:
             outcome = folder.record()["outcome"]
             if outcome != "finished":

@@ -12,7 +12,7 @@ from hdge.measure.rows import borrow
 from hdge.study import archive, dependencies, profiles, runs, verify
 from hdge.study import study as studies
 from hdge.study.errors import HdgeError
-from hdge.study.files import read_tensors
+from hdge.study.files import read_measured
 from hdge.study.profiles import Profile
 from hdge.study.runs import Outputs, Run, RunFolder
 from hdge.study.study import Study
@@ -161,10 +161,10 @@ def test_archived_attacks_of_the_same_weights_are_borrowed(study):
     path = run.folder.measured_path("attacks")
     path.unlink()
     borrow(study, run)
-    found, metadata = read_tensors(path)
+    found, how = read_measured(path, archived=False)
     assert found["values"].equal(torch.arange(3.0))
     own = dependencies.code_digest(dependencies.imported_modules(dependencies.PACKAGE / "measure" / "attacks.py"))
-    assert json.loads(metadata["measured"])["code"] == own
+    assert how["code"] == own
     path.unlink()
     run.folder.write_weights({"weight": torch.ones(2)}, run.config)
     run.folder.finish(run.folder.record())

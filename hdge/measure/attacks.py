@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from hdge.core.readings import log_q_y_given_x, prediction
 from hdge.data.augment import add_noise, to_unit
+from hdge.data.images import Labels, Pixels
 from hdge.measure.network import load_network, measure_each, pick_device, splits_of
 from hdge.methods.adversarial import pgd
 from hdge.methods.base import frozen
@@ -41,8 +42,6 @@ def to_attack(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
             left_out[run.row] = f"{run.row}: not attacked, for a single logit tells no classes apart."
         elif run.row in METHODS and run.row not in {one.row for one in own}:
             left_out[run.row] = f"{run.row}: not attacked, for gradients through a flow take too long."
-    order = list(dict.fromkeys(run.row for run in runs))
-    own.sort(key=lambda run: (order.index(run.row), run.seed))
     return own, list(left_out.values())
 
 
@@ -53,11 +52,9 @@ def attack_runs(runs: Sequence[Run], protocol: AttackProtocol, data_root: Path) 
     def attack(run: Run) -> Attacked:
         return Attacked(run, protocol, attack_run(run, protocol, data_root))
 
-    attacked, without = measure_each(tqdm(own, desc="attacks", unit="run"), attack)
-    missing += without
-    if not attacked:
-        missing.append("No attacks: they need a finished run, with its weights, that classifies.")
-    return attacked, missing
+    nothing = "No attacks: they need a finished run, with its weights, that classifies."
+    attacked, without = measure_each(tqdm(own, desc="attacks", unit="run"), attack, nothing)
+    return attacked, missing + without
 
 
 def attack_run(run: Run, protocol: AttackProtocol, data_root: Path) -> dict[str, Tensor]:
@@ -75,7 +72,7 @@ def attack_run(run: Run, protocol: AttackProtocol, data_root: Path) -> dict[str,
 
 def attacked_examples(
     protocol: AttackProtocol, data_root: Path, count: int, run: Run, radius: int
-) -> tuple[Float[Tensor, "n channels height width"], Float[Tensor, "n classes"], Int[Tensor, " n"]]:
+) -> tuple[Pixels, Float[Tensor, "n classes"], Labels]:
     """Attack the first test images by PGD within a radius of the maximum norm, in 255ths; 0 leaves them as they are.
 
     Returns:
@@ -92,11 +89,7 @@ def attacked_examples(
 
 
 def attack_network(
-    model: nn.Module,
-    images: Float[Tensor, "n channels height width"],
-    labels: Int[Tensor, " n"],
-    noise: float,
-    protocol: AttackProtocol,
+    model: nn.Module, images: Pixels, labels: Labels, noise: float, protocol: AttackProtocol
 ) -> dict[str, Tensor]:
     """Run all attacks of a protocol without the evaluation noise, as JEM does, and one attack through it.
 
@@ -125,13 +118,7 @@ def attack_network(
 
 
 def withstands_pgd(
-    model: nn.Module,
-    images: Float[Tensor, "n channels height width"],
-    labels: Int[Tensor, " n"],
-    norm: AttackNorm,
-    radii: list[float],
-    steps: int,
-    seed: int,
+    model: nn.Module, images: Pixels, labels: Labels, norm: AttackNorm, radii: list[float], steps: int, seed: int
 ) -> Bool[Tensor, "rows n"]:
     """Find the images that are withstood without attack (first row) and at each of the rising radii."""
     rows = [right(model, images, labels)]
@@ -147,12 +134,7 @@ def withstands_pgd(
 
 
 def withstands_strong(
-    model: nn.Module,
-    images: Float[Tensor, "n channels height width"],
-    labels: Int[Tensor, " n"],
-    norm: AttackNorm,
-    radius: float,
-    protocol: AttackProtocol,
+    model: nn.Module, images: Pixels, labels: Labels, norm: AttackNorm, radius: float, protocol: AttackProtocol
 ) -> Bool[Tensor, " n"]:
     """Find the images that are withstood under the four attacks of AutoAttack, each on what those before it have left.
 
@@ -216,9 +198,7 @@ def batches(chosen: Bool[Tensor, " n"]) -> Iterable[Int[Tensor, " batch"]]:
 
 
 @torch.no_grad()
-def right(
-    model: nn.Module, images: Float[Tensor, "n channels height width"], labels: Int[Tensor, " n"]
-) -> Bool[Tensor, " n"]:
+def right(model: nn.Module, images: Pixels, labels: Labels) -> Bool[Tensor, " n"]:
     """Check image by image whether argmax f(x) is the label."""
     return torch.cat(
         [prediction(model(x)) == y for x, y in zip(images.split(ATTACK_BATCH), labels.split(ATTACK_BATCH), strict=True)]

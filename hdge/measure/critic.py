@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -42,20 +43,17 @@ def critic_of(runs: Sequence[Run], inception_weights: str = "") -> Critic | None
     if inception_weights and runs:
         return _inception(Path(inception_weights).expanduser(), runs[0].folder)
     own = next((run for run in runs if run.row == CRITIC), None)
-    return None if own is None else Critic("study", own.folder.weights_digest(), own.folder, _classifier(own))
+    return None if own is None else Critic("study", own.folder.weights_digest(), own.folder, partial(_classifier, own))
 
 
-def _classifier(run: Run) -> Callable[[tuple[int, ...]], Extractor]:
-    def load(shape: tuple[int, ...]) -> Extractor:
-        model = load_network(run, shape).to(pick_device())
+def _classifier(run: Run, shape: tuple[int, ...]) -> Extractor:
+    model = load_network(run, shape).to(pick_device())
 
-        def extract(images: Tensor) -> tuple[Tensor, Tensor]:
-            features = model.features(to_unit(images))  # type: ignore[operator]
-            return features, model.head(features).softmax(dim=1)  # type: ignore[operator]
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+        features = model.features(to_unit(images))  # type: ignore[operator]
+        return features, model.head(features).softmax(dim=1)  # type: ignore[operator]
 
-        return extract
-
-    return load
+    return extract
 
 
 def _inception(weights: Path, folder: RunFolder) -> Critic:
@@ -137,9 +135,9 @@ def sample_runs(
     runs: Sequence[Run], protocol: SamplingProtocol, data_root: Path, critic: Critic | None
 ) -> tuple[list[Sampled], dict[str, Tensor], list[str]]:
     """Return the runs with samples and scores, the scores of real images, and one sentence for each thing missing."""
-    sampled, missing = measure_each(runs, lambda run: Sampled(run, sample_run(run, protocol, data_root), {}))
+    nothing = "No samples: they need a finished run, with its weights, of a method that is sampled."
+    sampled, missing = measure_each(runs, lambda run: Sampled(run, sample_run(run, protocol, data_root), {}), nothing)
     if not sampled:
-        missing.append("No samples: they need a finished run, with its weights, of a method that is sampled.")
         return [], {}, missing
     if critic is None:
         return sampled, {}, [*missing, "No scores: they need a finished cross_entropy run, or Inception's weights."]

@@ -11,15 +11,16 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from hdge.core.readings import log_q_x
 from hdge.data.augment import add_noise, to_unit
-from hdge.data.images import ImageSet
+from hdge.data.images import Bytes, ImageSet
 from hdge.data.splits import SPLIT_SEED, Splits, load_evaluation_set, load_splits
 from hdge.methods.base import frozen
 from hdge.methods.build import build_network
+from hdge.study.config import TrainConfig
 from hdge.study.errors import HdgeError
 from hdge.study.runs import Run, RunFolder
 
@@ -27,18 +28,20 @@ EVALUATION_BATCH = 500
 Measured = TypeVar("Measured")
 
 
-def measure_each(runs: Iterable[Run], measure: Callable[[Run], Measured]) -> tuple[list[Measured], list[str]]:
-    """Measure each run, or give one sentence for a run that cannot be measured."""
+def measure_each(
+    runs: Iterable[Run], measure: Callable[[Run], Measured], without: str
+) -> tuple[list[Measured], list[str]]:
+    """Measure each run, or give one sentence for a run that cannot be measured, and one if none can."""
     found, missing = [], []
     for run in runs:
         try:
             found.append(measure(run))
         except HdgeError as error:
             missing.append(f"{run.row}, seed {run.seed}: {error}")
-    return found, missing
+    return found, missing if found else [*missing, without]
 
 
-def with_noise(images: UInt8[Tensor, "n channels height width"], noise: float) -> Iterable[Tensor]:
+def with_noise(images: Bytes, noise: float) -> Iterable[Tensor]:
     """Yield batches of test images in [0, 1] with the protocol's noise, the same draw for every model."""
     generator = torch.Generator(images.device).manual_seed(SPLIT_SEED)
     for batch in images.split(EVALUATION_BATCH):
@@ -79,9 +82,9 @@ def splits_of(folder: RunFolder, dataset: str, data_root: Path) -> Splits:
     return splits
 
 
-def evaluated_sets(run: Run, splits: Splits, data_root: Path) -> dict[str, ImageSet]:
+def evaluated_sets(config: TrainConfig, splits: Splits, data_root: Path) -> dict[str, ImageSet]:
     """Load the sets of images that a run is evaluated on: its test images, then the out-of-distribution sets."""
-    outside = {name: load_evaluation_set(name, data_root, splits.test) for name in run.config.evaluation_sets}
+    outside = {name: load_evaluation_set(name, data_root, splits.test) for name in config.evaluation_sets}
     return {"test": splits.test, **outside}
 
 
@@ -101,17 +104,13 @@ def load_network(run: Run, shape: tuple[int, ...]) -> nn.Module:
 
 
 @torch.inference_mode()
-def evaluate(
-    model: nn.Module, images: UInt8[Tensor, "n channels height width"], noise: float
-) -> Float[Tensor, "n classes"]:
+def evaluate(model: nn.Module, images: Bytes, noise: float) -> Float[Tensor, "n classes"]:
     """Compute logits of test images in float32, with the noise of :func:`with_noise`."""
     model.eval()
     return torch.cat([model(batch) for batch in with_noise(images, noise)]).float().cpu()
 
 
-def gradient_norms(
-    model: nn.Module, images: UInt8[Tensor, "n channels height width"], noise: float
-) -> Float[Tensor, " n"]:
+def gradient_norms(model: nn.Module, images: Bytes, noise: float) -> Float[Tensor, " n"]:
     r"""Steepness of log q(x) at test images, the negative of JEM's score "approximate mass".
 
     .. math:: \left\| \frac{\partial \log q(x)}{\partial x} \right\|_2

@@ -23,26 +23,22 @@ def posthoc_scores(run: Run, data_root: Path) -> dict[str, Tensor]:
     """Read or compute both detectors' scores of every set, "<detector>/<set>" (N,), higher for in-distribution."""
 
     def measure() -> dict[str, Tensor]:
-        splits = splits_of(run.folder, run.config.dataset, data_root)
-        model: Any = load_network(run, tuple(splits.train.images.shape[1:])).to(pick_device())
-        return _measure(model, splits.train, evaluated_sets(run, splits, data_root), run.config.noise)
+        from pytorch_ood.detector import ODIN, Mahalanobis
+
+        splits, device, noise = splits_of(run.folder, run.config.dataset, data_root), pick_device(), run.config.noise
+        model: Any = load_network(run, tuple(splits.train.images.shape[1:])).to(device)
+        odin = ODIN(model, eps=PROTOCOL["odin_step"], temperature=PROTOCOL["odin_temperature"])
+        mahalanobis = Mahalanobis(model.features)
+        features = _by_batch(splits.train, noise, model.features)
+        mahalanobis.fit_features(features.to(device), splits.train.labels.to(device))
+        return {
+            f"{name}/{of}": -_by_batch(images, noise, detector.predict)
+            for of, images in evaluated_sets(run.config, splits, data_root).items()
+            for name, detector in (("ODIN", odin), ("Mahalanobis", mahalanobis))
+        }
 
     scores = run.folder.measured("posthoc", PROTOCOL, measure)  # in alphabetical order, because files sort names
     return {name: scores[name] for detector in DETECTORS for name in scores if name.startswith(detector)}
-
-
-def _measure(model: Any, training: ImageSet, sets: dict[str, ImageSet], noise: float) -> dict[str, Tensor]:
-    from pytorch_ood.detector import ODIN, Mahalanobis
-
-    odin = ODIN(model, eps=PROTOCOL["odin_step"], temperature=PROTOCOL["odin_temperature"])
-    mahalanobis = Mahalanobis(model.features)
-    features, device = _by_batch(training, noise, model.features), pick_device()
-    mahalanobis.fit_features(features.to(device), training.labels.to(device))
-    scores = {}
-    for name, images in sets.items():
-        scores[f"ODIN/{name}"] = -_by_batch(images, noise, odin.predict)
-        scores[f"Mahalanobis/{name}"] = -_by_batch(images, noise, mahalanobis.predict)
-    return scores
 
 
 def _by_batch(images: ImageSet, noise: float, function: Any) -> Tensor:
@@ -53,7 +49,5 @@ def _by_batch(images: ImageSet, noise: float, function: Any) -> Tensor:
 
 def posthoc_runs(runs: Sequence[Run], data_root: Path) -> tuple[list[tuple[Run, dict[str, Tensor]]], list[str]]:
     """Score every run, or give one sentence for a run without weights."""
-    scored, missing = measure_each(runs, lambda run: (run, posthoc_scores(run, data_root)))
-    if not scored:
-        missing.append("No post-hoc scores: they need a finished run of cross-entropy, with its weights.")
-    return scored, missing
+    nothing = "No post-hoc scores: they need a finished run of cross-entropy, with its weights."
+    return measure_each(runs, lambda run: (run, posthoc_scores(run, data_root)), nothing)

@@ -1,9 +1,7 @@
 """All measurements of a row's runs, which the DAG makes before notebooks read them."""
 
-import json
 from collections.abc import Sequence
 
-import safetensors.torch
 from tqdm import tqdm
 
 from hdge.measure.attacks import attack_run, to_attack
@@ -14,7 +12,7 @@ from hdge.measure.samples import sample_run
 from hdge.measure.variation import variation_of
 from hdge.study.dependencies import PACKAGE, code_digest, imported_modules
 from hdge.study.errors import HdgeError, refuse_unknown
-from hdge.study.files import atomic_write, read_tensors, tensors_digest
+from hdge.study.files import read_measured, write_measured
 from hdge.study.measurements import CRITIC, chosen, seeds_of
 from hdge.study.profiles import archived_folder
 from hdge.study.runs import Run, RunFolder
@@ -41,12 +39,9 @@ def measure_row(study: Study, row: str, seeds: Sequence[int]) -> list[str]:
     asked = [run for run in own if run.seed in seeds and has_weights(run)]
     for run in asked:
         borrow(study, run)
-    for run in chosen(own, "posthoc"):
-        if run in asked:
-            posthoc_scores(run, study.data_root)
-    for run in chosen(own, "variation"):
-        if run in asked:
-            variation_of(run, study.data_root)
+    for kind, measure in (("posthoc", posthoc_scores), ("variation", variation_of)):
+        for run in [run for run in chosen(own, kind) if run in asked]:
+            measure(run, study.data_root)
     attacked = [run for run in to_attack(own)[0] if run in asked]
     for run in tqdm(attacked, desc=f"{row} attacks", unit="run", disable=not attacked):
         attack_run(run, study.profile.attacks, study.data_root)
@@ -65,12 +60,10 @@ def borrow(study: Study, run: Run) -> None:
     archived = RunFolder(archived_folder(study.name, run.row, run.seed))
     if study.profile.archived_record(run.row, run.seed) and archived.weights_digest() == run.folder.weights_digest():
         for name in ("attacks", "posthoc"):
-            found = read_tensors(archived.measured_path(name))
+            found = read_measured(archived.measured_path(name), archived=True)
             if found is not None and not run.folder.measured_path(name).exists():
                 code = code_digest(imported_modules(PACKAGE / "measure" / f"{name}.py"))
-                how = {**json.loads(found[1]["measured"]), "code": code, "read": [], "sha256": tensors_digest(found[0])}
-                content = safetensors.torch.save(found[0], {"measured": json.dumps(how, sort_keys=True)})
-                atomic_write(run.folder.measured_path(name), content)
+                write_measured(run.folder.measured_path(name), found[0], {**found[1], "code": code, "read": []})
 
 
 def _sample_and_score(study: Study, runs: Sequence[Run], asked: Sequence[Run]) -> list[str]:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from hdge.core.readings import log_q_x, prediction
 from hdge.data.augment import to_unit
-from hdge.data.images import ImageSet
+from hdge.data.images import Bytes, ImageSet, Labels, Pixels
 from hdge.measure.network import EVALUATION_BATCH, load_network, pick_device, splits_of
 from hdge.methods.base import frozen
 from hdge.methods.flows import LEVELS, Glow
@@ -57,12 +57,8 @@ def first_of_each_class(test: ImageSet, count: int) -> tuple[UInt8[Tensor, "m c 
 
 
 def random_starts(
-    training: ImageSet,
-    count: int,
-    labels: Int[Tensor, " count"] | None,
-    protocol: SamplingProtocol,
-    generator: torch.Generator,
-) -> Float[Tensor, "count channels height width"]:
+    training: ImageSet, count: int, labels: Labels | None, protocol: SamplingProtocol, generator: torch.Generator
+) -> Pixels:
     """Draw random starts of chains, pixels in [-1, 1]; those of classes are of all equally, unless labels are given."""
     device = training.images.device
     if protocol.start == "uniform":
@@ -75,7 +71,7 @@ def random_starts(
 def sample_chains(
     model: nn.Module,
     training: ImageSet,
-    images: UInt8[Tensor, "m channels height width"],
+    images: Bytes,
     labels: Int[Tensor, " l"],
     protocol: SamplingProtocol,
     name: str,
@@ -106,12 +102,12 @@ def sample_chains(
 
 def run_chains(
     model: nn.Module,
-    start: Float[Tensor, "n channels height width"],
-    labels: Int[Tensor, " n"] | None,
+    start: Pixels,
+    labels: Labels | None,
     protocol: SamplingProtocol,
     generator: torch.Generator,
     bar: tqdm,
-) -> tuple[Float[Tensor, "n channels height width"], Float[Tensor, "s n"], Float[Tensor, "s n"], Bool[Tensor, "s n"]]:
+) -> tuple[Pixels, Float[Tensor, "s n"], Float[Tensor, "s n"], Bool[Tensor, "s n"]]:
     """Run chains of log q(x) or, with labels, of log q(x|y), whose gradient is that of f(x)[y].
 
     Pixels are in [-1, 1]. The result holds the chains' ends. At every recorded step it has log q(x) up to a constant in
@@ -134,9 +130,7 @@ def run_chains(
 
 
 @torch.no_grad()
-def look(
-    model: nn.Module, samples: Float[Tensor, "n channels height width"], start: Float[Tensor, "n channels height width"]
-) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Int[Tensor, " n"]]:
+def look(model: nn.Module, samples: Pixels, start: Pixels) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Labels]:
     """Return log q(x) up to a constant, distance from the start in pixels in [0, 1], and argmax f(x)."""
     logits = model((samples + 1) / 2).float()
     distance = ((samples - start) / 2).square().flatten(1).mean(dim=1).sqrt()
@@ -162,12 +156,12 @@ def sample_flow(model: Glow, labels: Int[Tensor, " l"], protocol: SamplingProtoc
     return results
 
 
-def to_bytes(images: Float[Tensor, "n channels height width"]) -> UInt8[Tensor, "n channels height width"]:
+def to_bytes(images: Pixels) -> Bytes:
     """Convert pixels in [0, 1] to whole values up to 255; pixels outside are clipped, and NaN becomes black."""
     return (255 * images.nan_to_num(0.0, 1.0, 0.0).clamp(0, 1)).round().to(torch.uint8)
 
 
 @torch.no_grad()
-def logits_of(model: nn.Module, images: UInt8[Tensor, "n channels height width"]) -> Float[Tensor, "n classes"]:
+def logits_of(model: nn.Module, images: Bytes) -> Float[Tensor, "n classes"]:
     """Compute f(x) of images as they are shown, without test-time noise, because samples carry noise already."""
     return torch.cat([model(to_unit(batch)).float() for batch in images.split(EVALUATION_BATCH)])

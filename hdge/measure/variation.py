@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import torch
-from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from hdge.data.images import Bytes, Labels
 from hdge.measure.network import evaluated_sets, measure_each, splits_of
 from hdge.study.measurements import CRITIC, chosen
 from hdge.study.runs import Run
 from hdge.study.study import Study
 
 
-def total_variation(images: UInt8[Tensor, "n channels height width"]) -> Int[Tensor, " n"]:
+def total_variation(images: Bytes) -> Labels:
     r"""Anisotropic total variation of images: what neighbouring pixels differ by, summed.
 
     .. math:: \mathrm{TV}(x) = \sum_{c,i,j} |x_{c,i+1,j} - x_{c,i,j}| + |x_{c,i,j+1} - x_{c,i,j}|
@@ -31,7 +31,7 @@ def variation_of(run: Run, data_root: Path) -> dict[str, Tensor]:
 
     def measure() -> dict[str, Tensor]:
         splits = splits_of(run.folder, run.config.dataset, data_root)
-        sets = evaluated_sets(run, splits, data_root)
+        sets = evaluated_sets(run.config, splits, data_root)
         return {name: total_variation(one.images) for name, one in sets.items()}
 
     return run.folder.measured("variation", {}, measure)
@@ -43,7 +43,6 @@ def study_variation(study: Study) -> tuple[dict[str, Tensor], list[str]]:
     All runs see the same images, so one run stores it for all.
     """
     runs, _ = study.runs()
-    found, missing = measure_each(chosen(runs, "variation"), lambda run: variation_of(run, study.data_root))
-    if not found:
-        missing.append(f"No total variation of images: it needs a finished run of {CRITIC}.")
+    nothing = f"No total variation of images: it needs a finished run of {CRITIC}."
+    found, missing = measure_each(chosen(runs, "variation"), lambda run: variation_of(run, study.data_root), nothing)
     return (found[0] if found else {}), missing

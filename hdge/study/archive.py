@@ -32,19 +32,15 @@ def archive(run: Run, profile: Profile) -> RunFolder:
     record = run.folder.record()
     seeds = [seed for row, seed in profile.runs(variants=True) if row == run.row]
     first = run.seed in seeds[:FIRST]
-    files = {
-        "config.json": run.config.to_json().encode(),
-        "history.csv": run.folder.content("history.csv"),
-    }
-    names = sorted(name for name in record["files"] if name.startswith("outputs/"))
-    pooled = first and run.row in WITH_TRAINING_IMAGES and record.get("outcome", "finished") == "finished"
+    files = {"config.json": run.config.to_json().encode(), "history.csv": run.folder.content("history.csv")}
+    finished = record.get("outcome", "finished") == "finished"
+    names = sorted(name for name in record["files"] if name.startswith("outputs/")) if finished else []
+    pooled = first and finished and run.row in WITH_TRAINING_IMAGES
     if pooled and run.folder.outputs("train").logits.shape[1] <= FEW_CLASSES:
         trajectory = run.folder.trajectory().half().contiguous()
         files["trajectory.safetensors"] = safetensors.torch.save({"logits": trajectory})
     else:
         names = [name for name in names if name != "outputs/train.safetensors"]
-    if record.get("outcome", "finished") != "finished":
-        names = []
     if run.row == CRITIC and run.seed == seeds[0]:
         files["weights.safetensors"] = run.folder.content("weights.safetensors")
     for name in names:
@@ -66,8 +62,7 @@ def archive(run: Run, profile: Profile) -> RunFolder:
         if name != "config.json":
             name, content = name + PACKED, packed(content)
         atomic_write(archived.path / name, content)
-    how = "condensed logits in float16"
-    archived.finish({**record, "archived": how, "weights": run.folder.weights_digest()})
+    archived.finish({**record, "archived": "condensed logits in float16", "weights": run.folder.weights_digest()})
     return archived
 
 

@@ -15,11 +15,6 @@ REMEDY = "a finite number; leave that image out, or train and measure the run an
 def finite(name: str, values: Any, dimensions: int | None = None) -> np.ndarray:
     """Values as numbers of double precision, if there are any and none is infinite or not a number.
 
-    Args:
-        name: what the values are, for the error.
-        values: an array, a tensor or a list of numbers.
-        dimensions: how many the values must have; None for any number.
-
     Raises:
         HdgeError: no values, other dimensions, or a value that is not finite, which is named by its place.
     """

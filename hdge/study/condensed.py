@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hdge.study.names import PARTS
+
 KEPT = 4  # logits of a labelled image; up to twice as many classes keep all
-LABELLED = ("train", "validation", "test")
 FOLLOWED = 2000  # validation images that are read and archived, of outputs and of trajectories
 OF_UNLABELLED = 1  # logits of an out-of-distribution image, whose class is never asked for
 LARGE = 128  # a logit below is off by at most 2^-5 in float16; log-densities of classes, of hundreds of nats, are not
@@ -97,7 +98,7 @@ def as_ranks(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def condensed(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Condense a set's outputs; those on training images, which notebook 07 queues, are only rounded."""
     logits = tensors["logits"]
-    if name in LABELLED:
+    if name in PARTS:
         images = FOLLOWED if name == "validation" else len(logits)
         logits, labels = logits[:images], tensors["labels"].long()[:images]
         small = {**condense(logits, labels, logits.shape[1] if name == "train" else KEPT), "labels": labels}

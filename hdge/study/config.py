@@ -7,22 +7,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from hdge.study.errors import HdgeError, refuse_unknown, require
 from hdge.study.names import check_evaluation_sets, check_set_name
 from hdge.study.roster import METHODS
-from hdge.study.settings import (
-    AttackSettings,
-    FlowSettings,
-    HybridSettings,
-    QueueSettings,
-    SgldSettings,
-    ViewSettings,
-)
+from hdge.study.settings import AttackSettings, FlowSettings, HybridSettings, QueueSettings, SgldSettings, ViewSettings
 
+Kind = TypeVar("Kind")
 HOME = Path(__file__).resolve().parents[2]  # the checkout: profiles/, notebooks/ and the Snakefile live there
 BLOCKS: dict[str, type] = {
     "hybrid": HybridSettings, "queue": QueueSettings, "sgld": SgldSettings, "views": ViewSettings,
@@ -125,10 +119,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         refuse_unknown("method", self.method, METHODS)
+        entry = METHODS[self.method]
         check_set_name(self.dataset)
         check_evaluation_sets(self.evaluation_sets, self.dataset)
         for name, kind in BLOCKS.items():
-            if name not in METHODS[self.method].blocks and getattr(self, name) != kind():
+            if name not in entry.blocks and getattr(self, name) != kind():
                 raise HdgeError(f"{name} belongs to other methods than {self.method}; leave it out.")
         for name in ("width", "epochs", "batch_size"):
             self._bound(name, getattr(self, name) >= 1, "at least 1")
@@ -142,11 +137,6 @@ class TrainConfig:
         self._bound("decay", 0 < self.decay <= 1, "in (0, 1]")
         rising = list(self.milestones) == sorted({epoch for epoch in self.milestones if epoch > 0})
         self._bound("milestones", rising, "epochs from 1 in rising order")
-        self._suit_the_method()
-
-    def _suit_the_method(self) -> None:
-        """Refuse settings that contradict the method."""
-        entry = METHODS[self.method]
         if entry.conditional_only:
             alpha = self.hybrid.alpha
             require("hybrid.alpha", alpha, alpha == 0, f"0, for {self.method} is HDGE without log q(y|x)")
@@ -155,7 +145,7 @@ class TrainConfig:
         if self.method in ("igebm", "igebm_conditional"):
             remedy = "pytorch, for spectral normalisation divides by the size of a weight, which must not be zero"
             self._bound("initialization", self.initialization == "pytorch", remedy)
-        if "sgld" in METHODS[self.method].blocks:
+        if "sgld" in entry.blocks:
             remedy = "none: batch norm would tie the chains of a batch to each other"
             self._bound("norm", self.norm == "none", remedy)
             self._bound("network", self.network == "wide_resnet", "wide_resnet, for resnet50 has batch norm")
@@ -172,9 +162,7 @@ class TrainConfig:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "TrainConfig":
         """Read a config that was written as JSON; a setting that the record lacks has its default."""
-        refuse_empty(values)
-        own = {name: _frozen(BLOCKS[name], name, v) if name in BLOCKS else as_tuples(v) for name, v in values.items()}
-        return cls(**own)
+        return frozen(cls, values)
 
     def is_recorded_as(self, values: Mapping[str, Any]) -> bool:
         """Check whether recorded values are equal to this config."""
@@ -189,9 +177,11 @@ def as_tuples(value: Any) -> Any:
     return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
-def _frozen(kind: type, block: str, values: Mapping[str, Any]) -> Any:
-    refuse_empty(values, f"{block}.")
-    return kind(**{name: as_tuples(value) for name, value in values.items()})
+def frozen(kind: type[Kind], values: Mapping[str, Any], block: str = "") -> Kind:
+    """Make a dataclass of settings from plain values, and of each group the group's dataclass."""
+    refuse_empty(values, block)
+    own = {name: frozen(BLOCKS[name], v, f"{name}.") if name in BLOCKS else as_tuples(v) for name, v in values.items()}
+    return kind(**own)
 
 
 def refuse_empty(values: Mapping[str, Any], block: str = "") -> None:
@@ -201,10 +191,10 @@ def refuse_empty(values: Mapping[str, Any], block: str = "") -> None:
             raise HdgeError(f"{block}{name} is empty; give it a value, or leave it out.")
 
 
-def train_parser(**options: Any) -> ArgumentParser:
-    """Build the one strict reader of configs, for keyword arguments, YAML and the command line."""
-    parser = ArgumentParser(exit_on_error=False, **options)
-    parser.add_class_arguments(TrainConfig, sub_configs=False)
+def train_parser(kind: type = TrainConfig) -> ArgumentParser:
+    """Build the one strict reader of configs and protocols, for keyword arguments, YAML and the command line."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, sub_configs=False)
     return parser
 
 
@@ -218,12 +208,22 @@ def parse_config(settings: Mapping[str, Any]) -> TrainConfig:
     return config_from(read_settings(settings))
 
 
-def read_settings(settings: Mapping[str, Any]) -> Any:
-    """Parse settings by their types, and refuse names that are none."""
-    refuse_unknown_settings(settings, TrainConfig)
+def read_settings(settings: Mapping[str, Any], kind: type = TrainConfig, block: str = "") -> Any:
+    """Parse plain values, each to the type that the dataclass gives its name, and refuse names that are none."""
+    refuse_unknown_settings(settings, kind, block)
     for name in set(settings) & set(BLOCKS):
         refuse_unknown_settings(settings[name], BLOCKS[name], name)
-    return parsed(train_parser(), settings, TrainConfig)
+    refuse_empty(settings)
+    for name, value in settings.items():
+        for own, text in value.items() if isinstance(value, Mapping) else [("", value)]:
+            if isinstance(text, str) and re.fullmatch(r"[-+\d_.]+:[\d:.]+", text):  # the parser reads 1:00 as 60
+                raise HdgeError(f"{f'{name}.{own}'.rstrip('.')} is {text!r}; write a number without a colon.")
+    try:
+        return train_parser(kind).parse_object(dict(settings))
+    except ArgumentError as error:
+        raise HdgeError(_type_error(str(error), settings, kind)) from None
+    except OverflowError:
+        raise HdgeError("a setting is a whole number too large for any setting; write a smaller one.") from None
 
 
 def refuse_unknown_settings(values: Any, kind: Any, block: str = "") -> None:
@@ -238,27 +238,10 @@ def refuse_unknown_settings(values: Any, kind: Any, block: str = "") -> None:
         refuse_unknown(f"setting of {block}" if block else "setting", name, known)
 
 
-def parsed(parser: ArgumentParser, settings: Mapping[str, Any], kind: Any) -> Any:
-    """Parse plain values, each to the type that the dataclass gives its name."""
-    refuse_empty(settings)
-    for name, value in settings.items():
-        for own, text in value.items() if isinstance(value, Mapping) else [("", value)]:
-            if isinstance(text, str) and re.fullmatch(r"[-+\d_.]+:[\d:.]+", text):  # the parser reads 1:00 as 60
-                raise HdgeError(f"{f'{name}.{own}'.rstrip('.')} is {text!r}; write a number without a colon.")
-    try:
-        return parser.parse_object(dict(settings))
-    except ArgumentError as error:
-        raise HdgeError(_type_error(str(error), settings, kind)) from None
-    except OverflowError:
-        raise HdgeError("a setting is a whole number too large for any setting; write a smaller one.") from None
-
-
 def config_from(namespace: Any) -> TrainConfig:
     """Extract the config from a parsed namespace, which may hold other names as well."""
-    values = {field.name: getattr(namespace, field.name) for field in fields(TrainConfig)}
-    for name in BLOCKS:
-        values[name] = vars(values[name])
-    return TrainConfig.of(values)
+    values = namespace.as_dict()
+    return frozen(TrainConfig, {field.name: values[field.name] for field in fields(TrainConfig)})
 
 
 def _type_error(message: str, settings: Mapping[str, Any], kind: Any, block: str = "") -> str:

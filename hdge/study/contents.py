@@ -2,9 +2,6 @@
 
 from typing import Literal, NamedTuple
 
-Needs = Literal["nothing", "methods", "variants"]
-Measured = Literal["samples", "attacks", "posthoc", "variation"]
-
 
 class Contents(NamedTuple):
     """What one notebook leaves in ``figures/<profile>/``.
@@ -13,11 +10,11 @@ class Contents(NamedTuple):
     has the table that it is drawn from. A profile without variants lacks ``of_variants``.
     """
 
-    needs: Needs
+    needs: Literal["nothing", "methods", "variants"]
     pictures: tuple[str, ...]
     of_variants: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
-    measured: tuple[Measured, ...] = ()
+    measured: tuple[Literal["samples", "attacks", "posthoc", "variation"], ...] = ()
 
 
 NOTEBOOKS = {

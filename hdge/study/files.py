@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hdge.study.errors import HdgeError
+from hdge.study.values import read_whole
 
 PACKED = ".xz"
 
@@ -38,14 +39,6 @@ def atomic_write(path: Path, content: bytes) -> None:
         raise HdgeError(f"{path} cannot be written ({error.strerror}); {remedy}.") from None
 
 
-def read_whole(path: Path, remedy: str) -> bytes:
-    """Read a file, or say how to go on without it."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise HdgeError(f"{path} cannot be read ({error.strerror}); {remedy}.") from None
-
-
 def stored_as(path: Path) -> Path:
     """Locate a file, or what the archive has packed it into."""
     packed = path.with_name(path.name + PACKED)
@@ -66,12 +59,6 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(read_whole(path, "delete it")).hexdigest()
 
 
-def record_digest(record: Mapping[str, Any]) -> str:
-    """Fingerprint a record without its own digest, whatever its layout."""
-    rest = {name: value for name, value in record.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
-
-
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     """Fingerprint tensors with their names, types and shapes."""
     digest = hashlib.sha256()
@@ -82,27 +69,24 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """Read the tensors, float32 for float16, and the metadata of a file, packed or not; a damaged one gives None."""
+def write_measured(path: Path, tensors: Mapping[str, Tensor], how: Mapping[str, Any]) -> None:
+    """Write tensors that were measured, with what they were measured by and their digest in the header."""
+    metadata = {"measured": json.dumps({**how, "sha256": tensors_digest(tensors)}, sort_keys=True)}
+    atomic_write(path, safetensors.torch.save(dict(tensors), metadata))
+
+
+def read_measured(path: Path, archived: bool) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read what was measured, float32 for float16, and by what; a damaged file gives None.
+
+    An archived file, packed or not, has been checked against its record.
+    """
     stored = stored_as(path)
     try:
         content = unpacked(stored.read_bytes(), stored)
         tensors = safetensors.torch.load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except (safetensors.SafetensorError, lzma.LZMAError, OSError, ValueError, KeyError, RuntimeError):
+        how = dict(json.loads(header["__metadata__"]["measured"]))
+    except (safetensors.SafetensorError, lzma.LZMAError, OSError, ValueError, KeyError, TypeError, RuntimeError):
         return None
     wide = {name: tensor.float() if tensor.dtype == torch.half else tensor for name, tensor in sorted(tensors.items())}
-    return wide, header.get("__metadata__", {})
-
-
-def is_measured_as(
-    asked: Mapping[str, Any], tensors: Mapping[str, Tensor], metadata: Mapping[str, str], archived: bool
-) -> bool:
-    """Check whether a measurement is what is asked for, and undamaged; an archived one matches its record."""
-    try:
-        stored = json.loads(metadata["measured"])
-    except (KeyError, ValueError):
-        return False
-    if not isinstance(stored, dict) or not asked.items() <= stored.items():
-        return False
-    return archived or stored.get("sha256") == tensors_digest(tensors)
+    return (wide, how) if archived or how.get("sha256") == tensors_digest(wide) else None

@@ -10,18 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
-
-from hdge.study.config import (
-    BLOCKS,
-    HOME,
-    TrainConfig,
-    as_tuples,
-    parse_config,
-    parsed,
-    read_settings,
-    refuse_unknown_settings,
-)
+from hdge.study.config import BLOCKS, HOME, TrainConfig, frozen, parse_config, read_settings
 from hdge.study.errors import HdgeError, refuse_unknown, require
 from hdge.study.roster import METHODS
 from hdge.study.settings import AttackProtocol, SamplingProtocol
@@ -103,8 +92,7 @@ class Profile:
         own = self.variants.get(row, {})
         method = own.get("method", row)
         refuse_unknown("method", method, self.methods)
-        if not isinstance(seed, int):
-            raise HdgeError(f"seed is {seed!r}; it must be int.")
+        require("seed", repr(seed), isinstance(seed, int), "int")
         for name in ("method", "seed", *NO_SETTINGS):
             if name in overrides or name in self.settings:
                 raise HdgeError(f"{name} is no setting that rows share; a profile's rows and `seeds` give it.")
@@ -217,14 +205,12 @@ def _profile(name: str, values: dict[str, Any]) -> Profile:
     read_settings(
         {name: own for name, own in values["settings"].items() if name not in ("method", "seed", *NO_SETTINGS)}
     )
-    others: dict[str, Any] = {part: _protocol(part, values.get(part, {})) for part in PROTOCOLS}
-    defaults = {"seeds_per_job": 0, "ranks": 1, "instructions": ""}
-    others |= {part: values.get(part, default) for part, default in defaults.items()}
-    others["resources"] = {**RESOURCES, **_group("resources", values.get("resources", {}))}
-    settings, seeds = values["settings"], tuple(values["seeds"])
-    others["references"] = _names("references", values.get("references", []), rows["methods"])
-    others["proof"] = _names("proof", values["proof"], rows["methods"]) if "proof" in values else None
-    profile = Profile(name, scale, seeds, settings, rows["methods"], rows["variants"], **others)
+    checked: dict[str, Any] = {**rows, "seeds": tuple(values["seeds"])}
+    for part, kind in PROTOCOLS.items():
+        checked[part] = frozen(kind, read_settings(values.get(part, {}), kind, part).as_dict())
+    checked["resources"] = {**RESOURCES, **_group("resources", values.get("resources", {}))}
+    checked |= {p: _names(p, values[p], rows["methods"]) for p in ("references", "proof") if p in values}
+    profile = Profile(name, **{**values, **checked})
     for row, seed in profile.runs(variants=True):
         try:
             profile.config(row, seed)
@@ -232,7 +218,7 @@ def _profile(name: str, values: dict[str, Any]) -> Profile:
             raise HdgeError(f"{row}: {error}") from None
     for row in profile.references:
         require("variants", reference(row), reference(row) not in profile.variants, f"free for twice {row}'s epochs")
-        lowest = min(profile.methods[row].get("seeds", seeds))
+        lowest = min(profile.methods[row].get("seeds", profile.seeds))
         twice = {"method": row, "epochs": 2 * profile.config(row, lowest).epochs, "seeds": [lowest]}
         profile = replace(profile, variants=profile.variants | {reference(row): twice})
     return profile
@@ -268,15 +254,6 @@ def _require_name(kind: str, name: Any) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         remedy = "it must begin with a letter and hold letters, digits, '_', '-' and '.' alone"
         raise HdgeError(f"{kind} {name!r} cannot be a name; {remedy}.")
-
-
-def _protocol(part: str, values: Any) -> Any:
-    kind = PROTOCOLS[part]
-    refuse_unknown_settings(values, kind, part)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(kind, sub_configs=False)
-    found = vars(parsed(parser, values, kind))
-    return kind(**{name: as_tuples(value) for name, value in found.items()})
 
 
 def _values(name: Any, folder: Path, before: tuple[str, ...] = ()) -> dict[str, Any]:

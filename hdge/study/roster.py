@@ -37,9 +37,7 @@ class Entry(NamedTuple):
 # A family of methods has a hue of Okabe and Ito's palette, which every kind of colour vision tells apart. A method has
 # a shade of the hue.
 METHODS = {
-    "cross_entropy": Entry(
-        "cross-entropy", "#56B4E9", "base", sampled="first", reported="supervised"
-    ),
+    "cross_entropy": Entry("cross-entropy", "#56B4E9", "base", sampled="first", reported="supervised"),
     "cross_entropy_bn": Entry(
         "cross-entropy + batch norm", "#0072B2", "base", dashes=(4, 1.5), norm="batch", reported="supervised"
     ),
@@ -75,9 +73,7 @@ METHODS = {
         "conditional Glow", "#B3B3B3", "flows", ("flow",), dashes=(4, 1.5), sampled="first", attacked="none",
         reported="glow_class_conditional",
     ),
-    "adversarial_l2": Entry(
-        "adversarial: L2", "#3B3B3B", "adversarial", ("attack",), dashes=(4, 1.5)
-    ),
+    "adversarial_l2": Entry("adversarial: L2", "#3B3B3B", "adversarial", ("attack",), dashes=(4, 1.5)),
     "adversarial_linf": Entry("adversarial: L∞", "#000000", "adversarial", ("attack",)),
 }  # fmt: skip
 

@@ -40,20 +40,9 @@ from hdge.study.condensed import FOLLOWED, condensed, expand
 from hdge.study.config import HOME, TrainConfig, place
 from hdge.study.dependencies import code_digest, imported_modules
 from hdge.study.errors import HdgeError
-from hdge.study.files import (
-    PACKED,
-    atomic_write,
-    file_digest,
-    is_measured_as,
-    read_tensors,
-    read_whole,
-    record_digest,
-    stored_as,
-    tensors_digest,
-    unpacked,
-)
+from hdge.study.files import PACKED, atomic_write, file_digest, read_measured, stored_as, unpacked, write_measured
 from hdge.study.roster import METHODS
-from hdge.study.values import read_json
+from hdge.study.values import read_json, read_whole
 
 TRAINED = "trained.txt"  # the DAG's stamp beside a record
 STATE = {"config", "step", "model", "optimizer", "ranks"}  # what every state holds, and more
@@ -62,6 +51,12 @@ STATE = {"config", "step", "model", "optimizer", "ranks"}  # what every state ho
 def project_root(root: str | Path) -> Path:
     """Resolve the folder that holds papermill_runs/ and figures/, by default the checkout."""
     return place(root) if str(root) else HOME
+
+
+def record_digest(record: Mapping[str, Any]) -> str:
+    """Fingerprint a record without its own digest, whatever its layout."""
+    rest = {name: value for name, value in record.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -178,21 +173,20 @@ class RunFolder:
             asked |= {"code": code, "read": [file_digest(file) for file in read]}
         elif self.stores(f"measured/{path.name}"):
             self.content(f"measured/{path.name}")
-        found = read_tensors(path)
-        if found and is_measured_as(asked, *found, archived):
+        found = read_measured(path, archived)
+        if found and asked.items() <= found[1].items():
             return found[0]
         if archived:
             raise HdgeError(f"{self.path} has no weights, and no {name} by this protocol; train the run to measure it.")
         tensors = {key: tensor.contiguous() for key, tensor in measure().items()}
-        metadata = {"measured": json.dumps({**asked, "sha256": tensors_digest(tensors)}, sort_keys=True)}
-        atomic_write(path, safetensors.torch.save(tensors, metadata))
+        write_measured(path, tensors, asked)
         return tensors
 
     def stored(self, name: str, protocol: Mapping[str, Any]) -> dict[str, Tensor] | None:
         """Read what was measured of these weights by a protocol; return None if it was not."""
         asked = {"protocol": json.loads(json.dumps(dict(protocol))), "weights": self.weights_digest()}
-        found, archived = read_tensors(self.measured_path(name)), "archived" in self.record()
-        return found[0] if found and is_measured_as(asked, *found, archived) else None
+        found = read_measured(self.measured_path(name), "archived" in self.record())
+        return found[0] if found and asked.items() <= found[1].items() else None
 
     def write_state(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()

@@ -33,18 +33,14 @@ def _status(study: Study, row: str) -> dict[str, Any]:
             counts[done if record.get("outcome", "finished") == "finished" else "failed"] += 1
         elif (folder.path / "state.pt").exists():
             counts["under way"] += 1
-            left += 1 - _share_done(folder, study.profile.config(row, seed).epochs)
+            history = folder.path / "history.csv"
+            epochs = len(history.read_text().splitlines()[1:]) if history.exists() else 0
+            left += max(0.0, 1 - epochs / study.profile.config(row, seed).epochs)
         else:
             counts["missing"] += 1
             left += 1
     each = sum(seconds) / len(seconds) if seconds else math.nan
     return {"row": row, "planned": len(seeds), **counts, "minutes left": round(left * each / 60, 1) if left else 0.0}
-
-
-def _share_done(folder: RunFolder, epochs: int) -> float:
-    """Share of the epochs that a run under way has behind it, by its history."""
-    history = folder.path / "history.csv"
-    return min(1.0, len(history.read_text().splitlines()[1:]) / epochs) if history.exists() else 0.0
 
 
 def status_lines(study: Study) -> list[str]:

@@ -51,22 +51,22 @@ _Strict.add_implicit_resolver(
 )
 
 
-def read_text(path: Path) -> str:
-    """Read a text that a person wrote, with or without a byte order mark."""
+def read_whole(path: Path, remedy: str) -> bytes:
+    """Read a file, or say how to go on without it."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes()
     except OSError as error:
-        raise HdgeError(f"{path} cannot be read ({error.strerror}); name another file, or mend this one.") from None
-    except UnicodeDecodeError:
-        raise HdgeError(f"{path} is no text in UTF-8; save it as such, or name another file.") from None
+        raise HdgeError(f"{path} cannot be read ({error.strerror}); {remedy}.") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a file of settings or a profile, a group of names and plain values."""
-    text = read_text(path)
+    """Read a file of settings or a profile, a group of names and plain values, with or without a byte order mark."""
+    content = read_whole(path, "name another file, or mend this one")
     try:
-        values = yaml.load(text, _Strict)
+        values = yaml.load(content.decode("utf-8-sig"), _Strict)
         json.dumps(values)  # refuses a group that contains itself
+    except UnicodeDecodeError:
+        raise HdgeError(f"{path} is no text in UTF-8; save it as such, or name another file.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
         line = f", line {mark.line + 1}" if mark else ""
@@ -79,10 +79,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """Read an object that the study wrote; if it is damaged, say so and how to go on."""
+    content = read_whole(path, remedy)
     try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise HdgeError(f"{path} cannot be read ({error.strerror}); {remedy}.") from None
+        values = json.loads(content)
     except (ValueError, RecursionError):
         raise HdgeError(f"{path} is damaged, for it is no JSON; {remedy}.") from None
     if not isinstance(values, dict):

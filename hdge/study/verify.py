@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from hdge.core.readings import prediction
 from hdge.study.errors import HdgeError
-from hdge.study.profiles import archived_folder
-from hdge.study.runs import Outputs, RunFolder
+from hdge.study.runs import Run, RunFolder
 from hdge.study.study import Study
 
 
@@ -28,26 +27,21 @@ def comparisons(study: Study) -> list[Comparison]:
     """Compare every run that has ended in the study's root with its archived copy of the same settings."""
     found = []
     for row, seed in study.profile.runs(variants=True):
-        if study.profile.archived_record(row, seed) is None:
-            continue
-        here = RunFolder.of(study.name, row, seed, study.root)
-        if here.holds(study.profile.config(row, seed)):
-            found.append(_compared(row, seed, here, RunFolder(archived_folder(study.name, row, seed))))
+        record, run = study.profile.archived_record(row, seed), study.ended(row, seed, archived=False)
+        if record and run:
+            found.append(_compared(run, RunFolder(record.parent)))
     return found
 
 
-def _compared(row: str, seed: int, here: RunFolder, archived: RunFolder) -> Comparison:
-    same = here.weights_digest() == archived.weights_digest()
-    one, two = (folder.record().get("outcome", "finished") for folder in (here, archived))
+def _compared(run: Run, archived: RunFolder) -> Comparison:
+    same = run.folder.weights_digest() == archived.weights_digest()
+    one, two = (folder.record().get("outcome", "finished") for folder in (run.folder, archived))
     if not one == two == "finished":
-        return Comparison(row, seed, same and one == two, ended=f"{one} here, {two} in the archive")
-    own, other = here.outputs("test"), archived.outputs("test")
+        return Comparison(run.row, run.seed, same and one == two, ended=f"{one} here, {two} in the archive")
+    own, other = run.folder.outputs("test"), archived.outputs("test")
     logit = (own.logits - other.logits).abs().max().item()
-    return Comparison(row, seed, same, logit, _accuracy(own) - _accuracy(other))
-
-
-def _accuracy(outputs: Outputs) -> float:
-    return (prediction(outputs.logits) == outputs.labels).double().mean().item()
+    here, there = ((prediction(o.logits) == o.labels).double().mean().item() for o in (own, other))
+    return Comparison(run.row, run.seed, same, logit, here - there)
 
 
 def report(study: Study) -> list[str]:

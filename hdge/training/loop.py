@@ -21,8 +21,8 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from hdge.data.downloads import MADE
-from hdge.data.splits import Splits, load_evaluation_set, load_splits
-from hdge.measure.network import evaluate, gradient_norms, pick_device
+from hdge.data.splits import Splits, load_splits
+from hdge.measure.network import evaluate, evaluated_sets, gradient_norms, pick_device
 from hdge.study.config import TrainConfig
 from hdge.study.dependencies import training_code
 from hdge.study.errors import HdgeError
@@ -30,7 +30,6 @@ from hdge.study.protocol import protocol_digest
 from hdge.study.roster import has_chains
 from hdge.study.runs import Outputs, RunFolder
 from hdge.training.cost import operations_per_image
-from hdge.training.ranks import word_of_first_rank
 from hdge.training.trainer import DivergedError, Trainer
 
 # Steps after which ranks agree whether to save: often enough for any interval of seconds, rare enough to cost nothing.
@@ -65,8 +64,7 @@ def train(
     device = device or pick_device()
     _forget_peak_memory(device)
     splits = load_splits(config.dataset, data_root)
-    sets = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    sets |= {name: load_evaluation_set(name, data_root, splits.test) for name in config.evaluation_sets}
+    sets = {"train": splits.train, "validation": splits.validation, **evaluated_sets(config, splits, data_root)}
     operations = operations_per_image(config, splits, device)
     trainer = Trainer(config, splits, device, group)
     origin = {"code": code, "data": splits.sha256(), "protocol": protocol_digest()}
@@ -80,7 +78,9 @@ def train(
     if trainer.rank:
         return folder
 
-    outcome = "diverged" if diverged else "finished" if trainer.has_trained() else "not trained"
+    end = trainer.end()
+    trained = end["last_epoch"] < end["constant_prediction"]
+    outcome = "diverged" if diverged else "finished" if trained else "not trained"
     # The record comes before evaluation, whose cost does not belong to training's.
     record = _record(trainer, splits, {name: len(part) for name, part in sets.items()}, outcome)
     record["data"]["sha256"] = origin["data"]
@@ -146,21 +146,14 @@ class Guard:
     def step(self) -> str:
         """Take one step and return a sentence if it diverged; after too many restarts, set ``gave_up``."""
         trainer = self.trainer
-        if not self.watches:
-            return self._only_step()
-        if not self.kept or trainer.step % KEEP_EVERY == 0:
+        if self.watches and (not self.kept or trainer.step % KEEP_EVERY == 0):
             self.kept = [*self.kept[-1:], copy.deepcopy(trainer.state_dict())]
         try:
             trainer.train_step()
         except DivergedError as error:
-            return self._fall_back(error)
-        return ""
-
-    def _only_step(self) -> str:
-        try:
-            self.trainer.train_step()
-        except DivergedError as error:
-            if self.trainer.step == 0 or self.trainer.ranks > 1:  # the input is at fault, or one rank alone diverged
+            if self.watches:
+                return self._fall_back(error)
+            if trainer.step == 0 or trainer.ranks > 1:  # the input is at fault, or one rank alone diverged
                 raise
             self.gave_up = True
             return f"{error} The run ends as diverged; lower learning_rate, or set clip."
@@ -206,7 +199,7 @@ def _run_to_the_end(
                 last_shown = now
             due = now - last_saved > checkpoint_seconds
             if trainer.group is not None:
-                due = trainer.step % ASK_EVERY == 0 and word_of_first_rank(due, trainer.group)
+                due = trainer.step % ASK_EVERY == 0 and trainer.gathered(due)[0]
             if due or trainer.step == trainer.total_steps:
                 state = trainer.state_dict()
                 if trainer.rank == 0:
@@ -221,10 +214,7 @@ def _record(trainer: Trainer, splits: Splits, evaluated: dict[str, int], outcome
     images = trainer.step * len(splits.train) / trainer.steps_per_epoch
     return {
         "config": json.loads(trainer.config.to_json()),
-        "data": {
-            "classes": list(splits.train.classes),
-            "images": {"train": len(splits.train), **evaluated},
-        },
+        "data": {"classes": list(splits.train.classes), "images": evaluated},
         "outcome": outcome,
         "end": trainer.end(),
         "rollbacks": trainer.rollbacks,

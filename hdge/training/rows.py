@@ -1,24 +1,29 @@
 """Several seeds of a profile's row, one after the other in one process, or each by several ranks."""
 
+import gc
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.distributed as dist
+
+from hdge.measure.network import free_gpu
 from hdge.study.config import TrainConfig, data_root, parse_config
-from hdge.study.errors import HdgeError
+from hdge.study.errors import HdgeError, require
 from hdge.study.profiles import Profile
 from hdge.study.runs import TRAINED, Run, RunFolder
 from hdge.training.loop import train
-from hdge.training.ranks import process_group
 
 
 def configs_of(plan: Profile, row: str, seeds: Sequence[int], settings: dict[str, Any]) -> dict[int, TrainConfig]:
     """Build the config of each seed of a row; values of the wrong kind, as papermill passes them on, are refused."""
-    if not isinstance(seeds, list | tuple) or not seeds:
-        raise HdgeError(f"seeds is {seeds!r}; it must be a list of at least one seed.")
+    require("seeds", repr(seeds), isinstance(seeds, list | tuple) and bool(seeds), "a list of at least one seed")
     if not isinstance(settings, dict):
         raise HdgeError(f"settings is {settings!r}; it must be a group, which papermill takes by -y and not by -p.")
     return {seed: plan.config(row, seed, **settings) for seed in seeds}
@@ -50,6 +55,25 @@ def train_row(
     if failed:
         raise HdgeError(" ".join(failed))
     return runs
+
+
+@contextmanager
+def process_group() -> Iterator[dist.ProcessGroup | None]:
+    """Yield the ranks that torchrun has started, or None for a single process."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield None
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(free_gpu(int(os.environ["LOCAL_RANK"])))
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield dist.group.WORLD
+        dist.barrier()  # the first rank may still be writing when the others have nothing left to do
+    finally:
+        # While anything refers to the group, gloo's threads may abort the process at its exit.
+        gc.collect()
+        dist.destroy_process_group()
 
 
 def _train_by_ranks(config: TrainConfig, folder: RunFolder, images: Path, ranks: int) -> None:

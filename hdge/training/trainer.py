@@ -2,6 +2,7 @@
 
 import math
 import time
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -18,11 +19,10 @@ from hdge.measure.network import evaluate
 from hdge.methods.base import Method, Step, View
 from hdge.methods.build import build_method, build_network
 from hdge.study.config import TrainConfig
-from hdge.study.errors import HdgeError
+from hdge.study.errors import HdgeError, require
 from hdge.study.roster import METHODS, has_chains
 from hdge.study.streams import stream_seed
 from hdge.training.optimiser import build_optimizer, learning_rate
-from hdge.training.ranks import gather_states
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -64,9 +64,8 @@ class Trainer:
         self.config, self.device, self.group = config, device, group
         self.rank, self.ranks = rank_of(group)
         self.train_set, self.validation_set = splits.train.to(device), splits.validation.to(device)
-        if config.crop_padding >= min(splits.train.images.shape[2:]):
-            side = min(splits.train.images.shape[2:])
-            raise HdgeError(f"crop_padding is {config.crop_padding}; it must be below the images' side of {side}.")
+        side = min(splits.train.images.shape[2:])
+        require("crop_padding", config.crop_padding, config.crop_padding < side, f"below the images' side of {side}")
         torch.manual_seed(stream_seed(config.seed, "weights"))
         self.num_classes = len(splits.train.classes)
         shape = tuple(splits.train.images.shape[1:])
@@ -86,7 +85,8 @@ class Trainer:
         # A last batch with fewer images than ranks is left out, because a rank would have nothing to do.
         self.steps_per_epoch = full + (rest >= self.ranks)
         self.classifies = METHODS[config.method].logits == "classes"
-        self.total_steps = self.steps_per_epoch * sum(stage.epochs for stage in self.method.stages)
+        self.ends = list(accumulate(self.steps_per_epoch * stage.epochs for stage in self.method.stages))
+        self.total_steps = self.ends[-1]
         self.step, self.seconds = 0, 0.0
         self.enter(0)
         self.order = torch.empty(0, dtype=torch.int64, device=device)
@@ -109,16 +109,6 @@ class Trainer:
         self.parameters = [p for p in (*self.model.parameters(), *self.method.parameters()) if p.requires_grad]
         self.optimizer = build_optimizer(self.config, self.parameters, self.method.stages[stage].learning_rate)
 
-    def _place(self) -> tuple[int, int]:
-        """Return the stage of the next step, and the first step of that stage."""
-        first = 0
-        for number, stage in enumerate(self.method.stages):
-            steps = self.steps_per_epoch * stage.epochs
-            if self.step < first + steps:
-                return number, first
-            first += steps
-        return number, first - steps  # the run has ended
-
     def train_step(self) -> None:
         """Take and time one optimiser step; at the end of an epoch, add its row of history."""
         begun = time.monotonic()
@@ -132,7 +122,8 @@ class Trainer:
 
     def update(self) -> float:
         """Take one optimiser step and return its learning rate."""
-        stage, first = self._place()
+        stage = sum(self.step >= end for end in self.ends[:-1])
+        first = self.ends[stage - 1] if stage else 0
         if stage != self.stage:
             self.enter(stage)
         self.model.train()
@@ -170,19 +161,16 @@ class Trainer:
         """Compute the loss of some training images, given by their places."""
         labels, pixels = self.train_set.labels[chosen], self.train_set.images[chosen]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            return self._loss(pixels, labels)
+            try:
+                return self.objective(lambda: self._view(pixels), labels)
+            except ValueError as error:  # for example of logits that are no longer finite
+                raise DivergedError(f"step {self.step}: {error}") from None
 
     def _view(self, pixels: Tensor) -> Tensor:
         """Augment the batch's images anew."""
         if (self.method.stages[self.stage].augmentation or self.config.augmentation) == "simclr":
             return augment_strongly(pixels, self.generator, self.flip, self.config.noise)
         return augment(pixels, self.generator, self.config.crop_padding, self.flip, self.config.noise)
-
-    def _loss(self, pixels: Tensor, labels: Tensor) -> Step:
-        try:
-            return self.objective(lambda: self._view(pixels), labels)
-        except ValueError as error:  # for example of logits that are no longer finite
-            raise DivergedError(f"step {self.step}: {error}") from None
 
     def _refuse_divergence(self, loss: Tensor, terms: dict[str, Tensor]) -> None:
         """Refuse a step whose energies have run away; only methods that sample are checked at every step."""
@@ -224,16 +212,18 @@ class Trainer:
         self.history.append(row)
 
     def end(self) -> dict[str, Any]:
-        """Compare a term of the loss in the last epoch with its value for a constant prediction."""
+        """Compare a term of the loss in the last epoch with its value for a constant prediction; lower is trained."""
         batch = min(self.config.batch_size, len(self.train_set))
         term, constant = self.method.constant_prediction(self.num_classes, batch)
         last = self.history[-1][term] if self.history else math.nan
         return {"term": term, "last_epoch": last, "constant_prediction": constant}
 
-    def has_trained(self) -> bool:
-        """Check whether the last epoch was better than a constant prediction."""
-        end = self.end()
-        return bool(end["last_epoch"] < end["constant_prediction"])
+    def gathered(self, own: Any) -> list[Any]:
+        """Gather what every rank says, in their order."""
+        said = [own] * self.ranks
+        if self.group is not None:
+            dist.all_gather_object(said, own, self.group)
+        return said
 
     def state_dict(self) -> dict[str, Any]:
         own = {
@@ -257,7 +247,7 @@ class Trainer:
             "passes": self.passes,
             "rollbacks": self.rollbacks,
             "trajectory": self.trajectory,
-            "ranks": gather_states(own, self.group),
+            "ranks": self.gathered(own),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
