@@ -22,18 +22,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = {
-    "evaluators": "hdge.evaluators",
-    "losses": "hdge.core.losses",
-    "queue": "hdge.core.queue",
-    "readings": "hdge.core.readings",
-}
-_NAMES = {
+_PLACES = {  # of a name, or of a module of that name
     "LogitQueue": "hdge.core.queue",
     "WideResNet": "hdge.methods.networks",
     "conditional_nll": "hdge.core.losses",
+    "evaluators": "hdge.evaluators",
     "hybrid_loss": "hdge.core.losses",
     "hybrid_terms": "hdge.core.losses",
+    "losses": "hdge.core.losses",
+    "queue": "hdge.core.queue",
+    "readings": "hdge.core.readings",
 }
 
 __all__ = [
@@ -50,12 +48,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'hdge' has no attribute {name!r}")
     try:
-        if name in _MODULES:
-            return import_module(_MODULES[name])
-        if name in _NAMES:
-            return getattr(import_module(_NAMES[name]), name)
+        module = import_module(_PLACES[name])
+        return getattr(module, name, module)
     except ModuleNotFoundError as error:
         how = "install the study by `pip install 'hdge[study]'`"
         raise ImportError(f"hdge.{name} needs {error.name}, which is not installed; {how}.") from None
-    raise AttributeError(f"module 'hdge' has no attribute {name!r}")

@@ -68,11 +68,7 @@ def queue_nll(logits: Float[Tensor, "batch classes"], labels: Labels, queue: Log
 
     Source: paper, equation 13 and Algorithm 1.
     """
-    return _logistic(queue_margins(logits, labels, queue)).mean()
-
-
-def _logistic(margins: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    return -F.logsigmoid(margins)
+    return -F.logsigmoid(queue_margins(logits, labels, queue)).mean()
 
 
 def queue_margins(logits: Float[Tensor, "batch classes"], labels: Labels, queue: LogitQueue) -> Float[Tensor, " batch"]:
@@ -181,7 +177,7 @@ def conditional_nll(
     elif temperature is not None or normalize is not None or group is not None:
         raise ValueError(f"a queue brings its own temperature ({queue.temperature}), normalize and group; pass none.")
     else:
-        losses = _logistic(queue_margins(logits, labels, queue))
+        losses = -F.logsigmoid(queue_margins(logits, labels, queue))
     if counted is not None:
         losses = torch.where(counted, losses, 0)
     if reduction == "mean":
@@ -208,7 +204,7 @@ def terms_and_margins(
     check_logits(logits, queue.num_classes)
     labels, _ = _checked(labels, logits, None)
     margins = queue_margins(logits, labels, queue)
-    return HybridTerms(F.cross_entropy(at_least_float32(logits), labels), _logistic(margins).mean()), margins
+    return HybridTerms(F.cross_entropy(at_least_float32(logits), labels), -F.logsigmoid(margins).mean()), margins
 
 
 def hybrid_loss(

@@ -33,19 +33,16 @@ class Hdge(Method):
         terms, recorded = self.terms(logits, labels)
         again = model(images).float() if self.config.queue.forward_passes == 2 else logits
         if self.config.queue.energy == "masked" or again is not logits:
-            terms = terms._replace(generative=self._as_released(again, labels))
+            variant: Variant = "released_code" if self.config.queue.energy == "masked" else "figure"  # as it departs
+            past, hybrid = self.queue.filled(), self.config.hybrid
+            released = published_nll(again, labels, past, hybrid.temperature, hybrid.normalize, variant)
+            terms = terms._replace(generative=released)
         return Step(terms.weighed(self.config.hybrid.alpha), logits, {**terms._asdict(), **recorded})
 
     def terms(self, logits: Tensor, labels: Tensor) -> tuple[HybridTerms, dict[str, Tensor]]:
         """Compute both terms, and how hard the generative term still pulls at an image's logit of its class."""
         terms, margins = terms_and_margins(logits, labels, self.queue)
         return terms, {"true_logit_weight": torch.sigmoid(-margins.detach()).mean()}
-
-    def _as_released(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Compute the generative term with the released code's departures from Algorithm 1."""
-        variant: Variant = "released_code" if self.config.queue.energy == "masked" else "figure"
-        past, hybrid = self.queue.filled(), self.config.hybrid
-        return published_nll(logits, labels, past, hybrid.temperature, hybrid.normalize, variant)
 
     def passes(self, images: int) -> tuple[int, int]:
         return (self.config.queue.forward_passes * images,) * 2
