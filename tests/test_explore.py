@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from hdge.data.images import ImageSet
+from hdge.data.sources import is_at_hand
 from hdge.evaluators.ood import SCORES
 from hdge.figures import explore as exploring
 from hdge.figures.explore import attacked_figure, explore, score_figure, temperature_figure
 from hdge.figures.style import readable
 from hdge.measure import attacks
-from hdge.study.config import TrainConfig
+from hdge.study.config import HOME, TrainConfig
+from hdge.study.notebooks import execute
 from hdge.study.runs import Outputs, Run, RunFolder
 from tests.test_robustness import SMALL, small_case
 
@@ -124,3 +126,20 @@ def test_examples_stay_within_the_radius_and_have_the_networks_logits(runs, monk
         assert (moved > 0) == (radius > 0)
         torch.testing.assert_close(logits, model(own).float())
         assert true.equal(labels[:5])
+
+
+def test_nothing_is_downloaded_for_a_look_at_an_archived_network(tmp_path):
+    """The critic's weights are archived, and the images of CIFAR are not."""
+    where = {"profile": "cifar100-small", "root": str(tmp_path), "data_root": str(tmp_path / "data")}
+    done = tmp_path / "06_robustness.ipynb"
+    execute(HOME / "notebooks" / done.name, done, {**where, "rows": ["cross_entropy"], "seeds": [100]})
+    assert "Nothing to explore: no row at hand." in done.read_text()
+    assert not (tmp_path / "data").exists()
+
+
+def test_images_are_at_hand_if_nothing_needs_a_download(tmp_path):
+    assert is_at_hand("digits", tmp_path)
+    for name, place in (("cifar10", "cifar10.npz"), ("cifar100", "cifar-100-python"), ("own", "own")):
+        assert not is_at_hand(name, tmp_path)
+        (tmp_path / place).mkdir()
+        assert is_at_hand(name, tmp_path)

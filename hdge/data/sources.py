@@ -43,6 +43,12 @@ def read(name: str, root: Path) -> tuple[ImageSet | None, ImageSet]:
     raise HdgeError(f"no data set {name!r}; choose from {known}, or put {name}.npz or a folder {name}/ into {root}.")
 
 
+def is_at_hand(name: str, root: Path) -> bool:
+    """Check whether a set of images can be read without a download."""
+    places = (f"{name}.npz", name, *MADE.get(name, ()))
+    return name in MADE_HERE or any((root / place).exists() for place in places)
+
+
 def check_unique(name: str, root: Path) -> None:
     """Refuse a name that is a path, and one that stands for two sets, of which one would be left alone in silence."""
     check_set_name(name)

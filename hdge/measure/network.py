@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hdge.core.readings import log_q_x
 from hdge.data.augment import add_noise, to_unit
 from hdge.data.images import Bytes, ImageSet
+from hdge.data.sources import is_at_hand
 from hdge.data.splits import SPLIT_SEED, Splits, load_evaluation_set, load_splits
 from hdge.methods.base import frozen
 from hdge.methods.build import build_network
@@ -91,6 +92,11 @@ def evaluated_sets(config: TrainConfig, splits: Splits, data_root: Path) -> dict
 def has_weights(run: Run) -> bool:
     """Check whether a run's weights are here; of archived runs only the critic has them."""
     return run.folder.stores("weights.safetensors")
+
+
+def can_be_shown(run: Run, data_root: Path) -> bool:
+    """Check whether a run's weights and images are here: nothing is downloaded for a look at them."""
+    return has_weights(run) and is_at_hand(run.config.dataset, data_root)
 
 
 def load_network(run: Run, shape: tuple[int, ...]) -> nn.Module:
