@@ -55,6 +55,18 @@ def test_average_precision_and_false_positives_equal_their_loops(inside, outside
     assert ood.false_positive_rate(inside, outside, 0.95) == formulas.false_positive_rate(inside, outside, 95)
 
 
+@given(st.integers(0, 2**31 - 1), st.integers(2, 12), st.floats(0.1, 4.0))
+@settings(deadline=None)
+def test_log_odds_are_those_of_the_confidence(seed, classes, scale):
+    logits = scale * torch.randn(20, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    odds, sure = ood.log_odds(logits), calibration.confidence(logits)
+    # 1 − q loses the digits of q, of which an error of 2^-52 remains: the bound of the log-odds is that over 1 − q.
+    torch.testing.assert_close(odds, torch.special.logit(sure), rtol=1e-12, atol=float(2**-48 / (1 - sure).min()))
+    assert (odds >= -math.log(classes - 1) - 1e-12).all()
+    loops = [float(own.max() - own[own != own.max()].logsumexp(0)) for own in logits]
+    assert odds.tolist() == pytest.approx(loops, rel=1e-12, abs=1e-12)
+
+
 def test_no_score_sees_labels():
     generator = torch.Generator().manual_seed(0)
     logits, norms = torch.randn(9, 4, generator=generator), torch.rand(9, generator=generator)
@@ -260,9 +272,10 @@ def test_paired_interval_covers_as_often_as_it_says():
     assert 0.94 <= covered <= 0.99  # adjusted intervals are slightly wide
 
 
-def test_confidences_that_float32_rounds_to_1_are_still_ranked():
-    """1 − q is exp(−20) against exp(−18): both 1 in float32, which would tie them, and 0.5 would be the AUROC."""
-    sure, less = (torch.tensor([[gap, 0.0]]).repeat(2, 1) for gap in (20.0, 18.0))
+@pytest.mark.parametrize("gaps", [(20.0, 18.0), (60.0, 50.0), (9000.0, 8000.0)])
+def test_confidences_that_are_rounded_to_1_are_still_ranked(gaps):
+    """1 − q is exp(−gap): both q are 1 in float32, and beyond 37 in float64, and 0.5 would be the AUROC of ties."""
+    sure, less = (torch.tensor([[gap, 0.0]]).repeat(2, 1) for gap in gaps)
     scores = [
         ood.scores_of(Outputs(logits, torch.zeros(2, dtype=torch.int64)))["max q(y|x)"] for logits in (sure, less)
     ]

@@ -53,7 +53,10 @@ def report_of_digits(folder):
 
 
 def test_the_clearest_claim_is_the_furthest_from_another_verdict():
-    """No difference is clear if the interval is small beside δ, another verdict if it is far from 0."""
+    """No difference is clear if the interval is small beside δ, another verdict if it is far from 0.
+
+    Claims about another method than HDGE come second.
+    """
     columns = ["claim", "kind", "verdict", "difference", "low", "high", "delta"]
     claims = pd.DataFrame(
         [
@@ -65,10 +68,13 @@ def test_the_clearest_claim_is_the_furthest_from_another_verdict():
             ("rarely", "rare", "reproduced", 0.0, 0.0, 0.06, 0.1),
         ],
         columns=columns,
-    ).assign(baseline="jem", measure="nll", method_mean=1.0, baseline_mean=1.0, seeds=3.0, n=100)
+    ).assign(method="hdge", baseline="jem", measure="nll", method_mean=1.0, baseline_mean=1.0, seeds=3.0, n=100)
     for verdict, name in (("no difference", "well"), ("reproduced", "strongly")):
         assert f"{verdict} most clearly: “{name}”" in clearest(claims, verdict)[0]
     assert clearest(claims, "contradicted") == []
+    claims.loc[claims["claim"] == "strongly", "method"] = "hdge_jem"
+    assert "“weakly”" in clearest(claims, "reproduced")[0]
+    assert "“strongly”" in clearest(claims[claims["method"] == "hdge_jem"], "reproduced")[0]
 
 
 def test_a_studys_report_has_every_claim_and_every_picture(tmp_path):

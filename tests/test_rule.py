@@ -69,7 +69,9 @@ def test_rare_divergence_needs_as_many_runs_as_the_exact_interval_says():
     ],
 )
 def test_a_claim_of_all_is_as_good_as_its_parts(parts, verdict):
-    assert rule.judge_all(parts).verdict == verdict
+    found = rule.judge_all({f"claim {place}": part for place, part in enumerate(parts)})
+    assert found.verdict == verdict
+    assert all(f"{part}: “claim" in found.reason for part in parts)
 
 
 def test_p_values_reject_what_outcomes_reject():

@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-from hdge.core.readings import confidence, log_q_x
+from hdge.core.readings import log_q_x
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, limits, percentile_interval
-from hdge.evaluators.tables import Rows, rows
+from hdge.evaluators.tables import Logits, Rows, rows
 from hdge.study.checks import finite
 from hdge.study.errors import refuse_unknown, require
 from hdge.study.measured import DETECTORS
@@ -37,9 +38,8 @@ def scores_of(outputs: Outputs) -> dict[str, np.ndarray]:
 
     The third is JEM's approximate mass: a typical image lies where the density is flat, not where it is highest.
 
-    A single logit has no confidence, and outputs without stored gradients have no mass. Probabilities are of double
-    precision: in float32, confidences within 6e-8 of 1 are tied, and which ones are depends on the processor. On the
-    digits that moved an AUROC by up to 0.06.
+    The second is given by its :func:`log_odds`, which rank as it does. A single logit has no confidence, and outputs
+    without stored gradients have no mass.
 
     Source: paper, section 5.1; Grathwohl et al. 2019, section 5.3.
     """
@@ -47,11 +47,22 @@ def scores_of(outputs: Outputs) -> dict[str, np.ndarray]:
     logits = outputs.logits.double()
     scores = {"log q(x)": log_q_x(logits).numpy()}
     if logits.shape[1] > 1:
-        scores["max q(y|x)"] = confidence(logits).numpy()
+        scores["max q(y|x)"] = log_odds(logits).numpy()
     if outputs.gradient_norms is not None:
         finite("gradient_norms", outputs.gradient_norms, dimensions=1)
         scores["approximate mass"] = -outputs.gradient_norms.numpy()
     return scores
+
+
+def log_odds(logits: Logits) -> Float[Tensor, " n"]:
+    r"""Confidence in the predicted label as log-odds in nats, shape (N,), at least -log(C - 1).
+
+    .. math:: \log \frac{q}{1 - q} = \max_y f(x)[y] - \log \sum_{y \ne \hat y} \exp f(x)[y], \qquad q = \max_y q(y|x)
+
+    Log-odds keep apart what q rounds to 1: in double precision, a lead of 37 nats.
+    """
+    top, label = logits.max(dim=1, keepdim=True)
+    return top.squeeze(1) - logits.scatter(1, label, -torch.inf).logsumexp(dim=1)
 
 
 def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> float:

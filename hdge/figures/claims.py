@@ -65,9 +65,10 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     describe(
         figure,
         "The paper's claims against their verdicts\n",  # its second line is the legend's
-        "A mark is a claim's primary contrast, with its 95 % interval over seeds and test images. Its unit is δ, the "
-        "smallest difference of interest. Right of 0 is the claimed side. In the grey band a difference is too "
-        "small to matter. Beyond the band the axis is logarithmic. Diamonds are the paper's own differences. A hollow "
+        "A mark is a claim's primary contrast, with its 95 % interval over seeds and test images. For samples the "
+        "interval is over seeds alone, and counted costs do not vary. The unit is δ, the smallest difference of "
+        "interest. Right of 0 is the claimed side. In the grey band a difference is too small to matter. Beyond the "
+        "band the axis is logarithmic. Diamonds are the paper's own differences. A hollow "
         f"mark has fewer seeds than planned. n: {images} test images and {seeds} seeds a claim. Claims without a "
         "difference, or not testable at any scale, stand in the table.",
     )

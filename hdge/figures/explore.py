@@ -18,6 +18,7 @@ from hdge.study.roster import label
 from hdge.study.runs import Run, of_rows
 
 BINS = 40
+UNITS = {"log q(x)": "log q(x) + log Z (nats)", "max q(y|x)": "log-odds of max q(y|x) (nats)"}
 
 
 def explore(draw: Callable[..., Figure], **choices: Sequence[Any]) -> None:
@@ -73,7 +74,8 @@ def score_figure(runs: Sequence[Run], row: str, score: str, ood_set: str) -> Fig
             density, _ = np.histogram(values.clip(edges[0], edges[-1]), edges, density=True)
             ax.stairs(density, edges, color=colour, linewidth=0.9, alpha=0.8)
     said = f"mean AUROC {np.mean(found):.3f} of {len(found)} seeds" if found else "no such score"
-    ax.set(title=f"{label(row)}, test images against {ood_set}: {said}", xlabel=score, yticks=[], ylabel="density")
+    ax.set(title=f"{label(row)}, test images against {ood_set}: {said}", yticks=[], ylabel="density")
+    ax.set_xlabel(UNITS.get(score, score))
     return figure
 
 

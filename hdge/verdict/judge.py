@@ -15,7 +15,7 @@ from hdge.verdict import gates
 from hdge.verdict.claims import CHANCE, Claim, claims
 from hdge.verdict.evidence import DETECTION, Evidence, MissingError, interval_of
 from hdge.verdict.reported import paper_difference
-from hdge.verdict.rule import Verdict, judge_all, judge_rare, outcome, p_value, seeds_needed
+from hdge.verdict.rule import MOST_SEEDS, Verdict, judge_all, judge_rare, outcome, p_value, seeds_needed
 
 COLUMNS = (
     "claim", "group", "where", "words", "kind", "measure", "method", "baseline", "delta", "seeds", "planned", "n",
@@ -40,8 +40,8 @@ def judged(study: Study, group: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     own = [claim for claim in claims() if group in ("", claim.group)]
     rows, known = {claim.name: _row(claim, evidence) for claim in own}, {claim.name: claim for claim in claims()}
     for claim in [claim for claim in own if claim.kind == "all"]:
-        parts = [rows.get(name) or _row(known[name], evidence) for name in claim.of]
-        rows[claim.name] |= judge_all([part["verdict"] for part in parts])._asdict()
+        parts = {name: rows.get(name) or _row(known[name], evidence) for name in claim.of}
+        rows[claim.name] |= judge_all({name: part["verdict"] for name, part in parts.items()})._asdict()
     table = pd.DataFrame(list(rows.values())).reindex(columns=list(COLUMNS)).assign(scale=study.scale)
     tested = table["p"].notna()
     if tested.any() and not group:
@@ -72,7 +72,8 @@ def _row(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     verdict = outcome(claim.kind, found.low, found.high, claim.delta)
     needed = seeds_needed(claim.kind, found, claim.delta) if verdict.verdict == "undecided" else math.nan
     if verdict.verdict == "undecided":
-        more = "more images" if math.isinf(needed) else f"some {needed:.0f} seeds"
+        few = found.se > found.se_seed  # whatever the seeds, the images leave something open
+        more = f"some {needed:.0f} seeds" if needed < math.inf else "more images" if few else f"over {MOST_SEEDS} seeds"
         verdict = verdict._replace(reason=f"{verdict.reason}; it would take {more}")
     return row | compared | verdict._asdict() | {
         "planned": most, "se_seed": found.se_seed, "se_image": found.se_image, "seeds_needed": needed,
@@ -151,11 +152,14 @@ def _rare(claim: Claim, evidence: Evidence) -> dict[str, Any]:
         return Verdict("not testable here", f"no run of {' or '.join(claim.methods)} is here")._asdict()
     diverged = sum(bool(one["rollbacks"]) or one.get("outcome") == "diverged" for one in records)
     verdict, (low, high), p = judge_rare(diverged, len(records), claim.delta)
+    said = f"{verdict.reason}: {diverged} of {len(records)} runs diverged"
+    best = judge_rare(diverged, max(planned, len(records)), claim.delta)[0].verdict  # if no other run diverges
+    said += f"; the {planned} planned could not decide it" if best == verdict.verdict == "undecided" else ""
     return {
         "baseline": "", "method": ", ".join(claim.methods), "n": len(records), "planned": planned,
         "difference": diverged / len(records), "low": low, "high": high, "p": p,
         "provisional": len(records) < planned,
-        **verdict._replace(reason=f"{verdict.reason}: {diverged} of {len(records)} runs diverged")._asdict(),
+        **verdict._replace(reason=said)._asdict(),
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The rule of docs/protocol.md: from an interval and the smallest difference of interest to one of five outcomes."""
 
 import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from scipy import stats
@@ -86,11 +87,12 @@ def judge_rare(diverged: int, runs: int, delta: float) -> tuple[Verdict, tuple[f
     return outcome("rare", low, high, delta), (low, high), p
 
 
-def judge_all(parts: list[Outcome]) -> Verdict:
-    """Judge a claim that several claims hold at once, from their outcomes."""
-    said = ", ".join(f"{parts.count(one)} {one}" for one in dict.fromkeys(parts))
-    if all(part == "reproduced" for part in parts):
+def judge_all(parts: Mapping[str, Outcome]) -> Verdict:
+    """Judge a claim that several claims hold at once, from their outcomes by name."""
+    found = set(parts.values())
+    said = "; ".join(f"{own}: {', '.join(f'“{n}”' for n in parts if parts[n] == own)}" for own in sorted(found))
+    if found == {"reproduced"}:
         return Verdict("reproduced", said)
-    if {"contradicted", "no difference"} & set(parts):
+    if {"contradicted", "no difference"} & found:
         return Verdict("contradicted", said)
-    return Verdict("not testable here" if "not testable here" in parts else "undecided", said)
+    return Verdict("not testable here" if "not testable here" in found else "undecided", said)
