@@ -104,11 +104,10 @@ def errors_figure(runs: pd.DataFrame) -> Figure:
         figure,
         "Calibration of every run: left is better",
         f"{dots_phrase(runs)} n: {runs['n'].iloc[0]:,} test images. NLL is the mean of −log q(y|x). NLL and Brier "
-        "score are proper: honest probabilities alone minimise them. "
-        f"ECE has {runs['bins'].iloc[0]} equally wide bins and is biased upwards, so that it has no interval. "
-        "A diamond is the ECE that a perfectly calibrated network of the same confidences would show, averaged over "
-        "seeds. A dot at its diamond shows no miscalibration. The table also has errors by "
-        "bins of equally many images and of the worst bin.",
+        f"score are proper: honest probabilities alone minimise them. ECE has {runs['bins'].iloc[0]} equally wide bins "
+        "and is biased upwards, so that it has no interval. A diamond is the ECE that a perfectly calibrated network "
+        "of the same confidences would show, averaged over seeds. A dot at its diamond shows no miscalibration. The "
+        "table also has errors by bins of equally many images and of the worst bin.",
     )
     return figure
 
@@ -137,10 +136,9 @@ def scaled_figure(table: pd.DataFrame) -> Figure:
         figure,
         "Temperature scaling",
         f"Left, middle: hollow and filled dots are means over seeds ({seeds_phrase(table)}), and faint lines runs. "
-        "Right: faint dots are runs, large dots means, and lines 95 % Student intervals over seeds. "
-        f"n: {table['n'].iloc[0]:,} test images. T is fitted on {table['n_validation'].iloc[0]:,} validation images, "
-        "and scaling by it changes no prediction. If T is above 1 (dotted), the network was overconfident on them. "
-        "Where "
-        "a line is orange, so few validation images fit a T that makes the test images' probabilities worse.",
+        "Right: faint dots are runs, large dots means, and lines 95 % Student intervals over seeds. n: "
+        f"{table['n'].iloc[0]:,} test images. T is fitted on {table['n_validation'].iloc[0]:,} validation images, and "
+        "scaling by it changes no prediction. If T is above 1 (dotted), the network was overconfident on them. Where a "
+        "line is orange, so few validation images fit a T that makes the test images' probabilities worse.",
     )
     return figure

@@ -46,9 +46,8 @@ def auroc_phrase(table: pd.DataFrame, row: str = "method") -> str:
     """What the marks and the axis of both figures of AUROC are, in sentences for a caption."""
     counts = counts_phrase(int(table["n_in"].iloc[0]), table, "n_out")
     return (
-        f"{dots_phrase(table, 'bootstrap', row)} {counts} In-distribution images are the positive class, so that "
-        "right is better; dotted lines are chance. The axis is logarithmic in the odds, so that 0.9, 0.99 and 1 stand "
-        "apart."
+        f"{dots_phrase(table, 'bootstrap', row)} {counts} In-distribution images are the positive class, so that right "
+        "is better; dotted lines are chance. The axis is logarithmic in the odds, so that 0.9, 0.99 and 1 stand apart."
     )
 
 

@@ -140,8 +140,7 @@ def gap_figure(table: pd.DataFrame) -> Figure:
         "PGD beside the attacks that check it",
         f"Both marks of a row are mean accuracies over seeds ({seeds_phrase(table)}) on the same images; faint lines "
         f"are runs. n: {table['n'].iloc[0]:,} test images. The table has paired 95 % intervals of their difference "
-        "over test "
-        "images. If the check is below PGD by more than a bound fixed beforehand, the run is masked, and PGD alone "
-        "overstates the method's robustness. Methods trained without noise have no attack through noise.",
+        "over test images. If the check is below PGD by more than a bound fixed beforehand, the run is masked, and PGD "
+        "alone overstates the method's robustness. Methods trained without noise have no attack through noise.",
     )
     return figure

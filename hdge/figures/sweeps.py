@@ -88,12 +88,11 @@ def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperatures: Collec
     describe(
         figure,
         "More images behind the estimate\n",
-        f"Faint marks are runs ({seeds_phrase(table)}). Large marks are means over seeds, and lines join "
-        f"them. n: {table['n'].iloc[0]:,} test "
-        "images. Left and middle: every size is trained anew (paper, Figure 5 and Table 6). Right: the trained network "
-        "has as many training images in its queue. The weight is that on the true logit. "
-        "Dotted lines are the sizes of the left panel. Where the weight is flat, "
-        "more negatives cannot change the gradient. Differences there have another cause.",
+        f"Faint marks are runs ({seeds_phrase(table)}). Large marks are means over seeds, and lines join them. n: "
+        f"{table['n'].iloc[0]:,} test images. Left and middle: every size is trained anew (paper, Figure 5 and Table "
+        "6). Right: the trained network has as many training images in its queue. The weight is that on the true "
+        "logit. Dotted lines are the sizes of the left panel. Where the weight is flat, more negatives cannot change "
+        "the gradient. Differences there have another cause.",
     )
     return figure
 
@@ -121,10 +120,9 @@ def alpha_figure(table: pd.DataFrame) -> Figure:
     describe(
         figure,
         "What the weight α of log q(y|x) changes",
-        f"Faint marks are runs ({seeds_phrase(table)}). Large marks are means over seeds, and lines join "
-        f"them. n: {table['n'].iloc[0]:,} test images. α = 1 is cross-entropy, and α = 0 the generative term alone. "
-        "The generative term alone trains no "
-        "confidence, which its calibration errors show. The paper has α = 0.5.",
+        f"Faint marks are runs ({seeds_phrase(table)}). Large marks are means over seeds, and lines join them. n: "
+        f"{table['n'].iloc[0]:,} test images. α = 1 is cross-entropy, and α = 0 the generative term alone. The "
+        "generative term alone trains no confidence, which its calibration errors show. The paper has α = 0.5.",
     )
     return figure
 
