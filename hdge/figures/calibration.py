@@ -94,12 +94,8 @@ def errors_figure(runs: pd.DataFrame) -> Figure:
     for ax, value in zip(axes, MEASURES, strict=True):  # once all marks stand, because ticks depend on the view
         unit, floor = (100, runs["ece_if_calibrated"]) if value == "ece" else (1, runs[value])
         log_if_wide(ax, "x", unit * pd.concat([floor, runs[value]]), 3.0)
-    figure.legend(
-        handles=[
-            handle("black", "ECE if calibrated", marker="D", markersize=3.5, markerfacecolor="white", linestyle="")
-        ],
-        loc="outside upper right",
-    )
+    diamond = handle("black", "ECE if calibrated", marker="D", markersize=3.5, markerfacecolor="white", linestyle="")
+    figure.legend(handles=[diamond], loc="outside upper right")
     describe(
         figure,
         "Calibration of every run: left is better",

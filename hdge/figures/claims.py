@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from hdge.figures.style import DOTTED, GREY, counts_range, describe, empty_figure, subplots
+from hdge.figures.style import DOTTED, GREY, counts_range, describe, empty_figure, handle, subplots
 
 COLOURS = {
     "reproduced": "#009E73", "contradicted": "#D55E00", "no difference": "#0072B2", "undecided": "#8A8A8A",
@@ -50,13 +49,8 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     axes[0].set_ylim(len(tested) - 0.5, -0.5)
     for ax in axes:
         ax.set_xlabel("towards the claim (units of δ)" if len(found) == 1 else "towards the claim (δ)", fontsize=8)
-    marks = [
-        Line2D([], [], color=colour, marker=SHAPES[verdict], markersize=4.5, label=verdict)
-        for verdict, colour in COLOURS.items()
-    ]
-    marks.append(
-        Line2D([], [], color="black", marker="D", markersize=4, markerfacecolor="none", linestyle="", label="paper")
-    )
+    marks = [handle(colour, verdict, marker=SHAPES[verdict], markersize=4.5) for verdict, colour in COLOURS.items()]
+    marks.append(handle("black", "paper", marker="D", markerfacecolor="none", linestyle=""))
     below_title = 1 - 0.22 / figure.get_figheight()
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.005, below_title), "borderaxespad": 0.0}
     figure.legend(handles=marks, ncols=len(marks), fontsize=7, **place)

@@ -40,9 +40,8 @@ def comparison_figure(table: pd.DataFrame) -> Figure:
         ax.set(title=measure, xlabel=own["unit"].iloc[0])
         ax.tick_params(axis="x", labelsize=6.5)
         ax.locator_params(axis="x", nbins=4)
-    figure.legend(
-        handles=[handle(colour, name) for name, colour in COLOURS.items()], loc="outside upper right", ncols=4
-    )
+    marks = [handle(colour, name) for name, colour in COLOURS.items()]
+    figure.legend(handles=marks, loc="outside upper right", ncols=4)
     over = " or over ".join(table["over"].unique())
     describe(
         figure,

@@ -70,9 +70,7 @@ def curves_figure(table: pd.DataFrame) -> Figure:
         for method, look in FOREMOST.items() if method in methods
     ]  # fmt: skip
     if len(worst):
-        handles.append(
-            Line2D([], [], label="worst of five attacks", linestyle="", marker="*", color=GREY, **WORST_MARK)
-        )
+        handles.append(handle(GREY, "worst of five attacks", linestyle="", marker="*", **WORST_MARK))
     others = len(set(methods) - set(FOREMOST))
     if others:
         handles.append(Line2D([], [], label=f"{others} other methods", **FAINT))
