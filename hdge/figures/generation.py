@@ -18,6 +18,7 @@ from hdge.figures.style import (
     WIDTH,
     describe,
     dots_phrase,
+    in_middle,
     run_dots,
     seeds_phrase,
     subplots,
@@ -31,18 +32,18 @@ MOST_CLASSES = 10  # the width has room for no more
 STARTS = {"noise": ("random starts", OUT_COLOUR), "data": ("test images", IN_COLOUR)}
 
 
-def _grid(table: pd.DataFrame) -> tuple[int, int]:
-    """Rows and columns of a class's samples in its method's strip."""
+def _grid(table: pd.DataFrame) -> tuple[int, int, int]:
+    """Number of a class's samples, and their rows and columns in its method's strip."""
     each = int(table["index"].max()) + 1
     rows = min(ROWS, each)
-    return rows, -(-each // rows)
+    return each, rows, -(-each // rows)
 
 
 def sample_strip(table: pd.DataFrame, pictures: Sequence[np.ndarray], ax: Axes) -> Axes:
     """One method's samples, class after class from left to right, each (channels, H, W) of uint8."""
     channels, height, width = pictures[0].shape
     classes = table["class"].unique().tolist()
-    rows, columns = _grid(table)
+    _, rows, columns = _grid(table)
     stride = columns * (width + 1) + GAP - 1
     canvas = np.full((rows * (height + 1) - 1, len(classes) * stride - GAP, channels), 255, dtype=np.uint8)
     for name, index, picture in zip(table["class"], table["index"], pictures, strict=True):
@@ -53,8 +54,7 @@ def sample_strip(table: pd.DataFrame, pictures: Sequence[np.ndarray], ax: Axes) 
     ax.set_xticks([(i + 0.5) * stride - GAP / 2 - 0.5 for i in range(len(classes))], classes)
     ax.set_yticks([])
     ax.tick_params(length=0, labelbottom=False)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.spines[:].set_visible(False)
     return ax
 
 
@@ -63,8 +63,7 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figur
     """Class-conditional samples (paper, Figure 3): a strip a method, real images above them."""
     classes = table["class"].unique().tolist()[:MOST_CLASSES]
     methods = table["method"].unique()
-    each = int(table["index"].max()) + 1
-    rows, columns = _grid(table)
+    each, rows, columns = _grid(table)
     strip = rows * (WIDTH - 1.1) / (columns * len(classes)) * pictures[0].shape[1] / pictures[0].shape[2]
     figure, axes = subplots(len(methods), 1, 1.15 + len(methods) * (strip + 0.06))
     for [ax], method in zip(axes, methods, strict=True):
@@ -121,8 +120,7 @@ def chains_figure(table: pd.DataFrame) -> Figure:
         chain_line(own, "changed", lower).set_ylim(-0.03, 1.03)
         lower.set_xlabel("step", fontsize=8)
         if own["changed"].isna().all():
-            where = {"ha": "center", "va": "center", "transform": lower.transAxes}
-            lower.text(0.5, 0.5, "one logit,\nno classes", fontsize=7, **where)
+            in_middle(lower, "one logit,\nno classes")
     counts = table.drop_duplicates("start").set_index("start")["n"]
     describe(
         figure,

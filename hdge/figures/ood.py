@@ -21,6 +21,7 @@ from hdge.figures.style import (
     dots_phrase,
     empty_figure,
     handle,
+    in_middle,
     name_grid,
     row_axis,
     run_dots,
@@ -174,7 +175,7 @@ def variation_figure(table: pd.DataFrame) -> Figure:
 def histogram_pair(table: pd.DataFrame, ax: Axes) -> Axes:
     """log q(x) of in- and out-of-distribution images of one set, a line a run; a word where there is no such set."""
     if table.empty:
-        ax.text(0.5, 0.5, "no outputs", ha="center", va="center", transform=ax.transAxes, fontsize=7)
+        in_middle(ax, "no outputs")
         ax.set_axis_off()
         return ax
     seeds = table["seed"].nunique()

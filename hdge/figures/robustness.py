@@ -37,16 +37,8 @@ def curve(table: pd.DataFrame, ax: Axes) -> Axes:
             continue
         look = FOREMOST[method]
         if by_radius.size().min() >= LEAST_SEEDS:
-            low, high = zip(*(student_interval(own.tolist()) for _, own in by_radius), strict=True)
-            ax.fill_between(
-                mean.index,
-                np.clip(low, 0, 1),
-                np.clip(high, 0, 1),
-                color=look["color"],
-                alpha=0.2,
-                linewidth=0,
-                zorder=3,
-            )
+            low, high = np.clip([student_interval(own.tolist()) for _, own in by_radius], 0, 1).T
+            ax.fill_between(mean.index, low, high, color=look["color"], alpha=0.2, linewidth=0, zorder=3)
         ax.plot(mean.index, mean, **look, linewidth=1.6, markersize=3.5, zorder=4)
     ax.axhline(table["chance"].iloc[0], **DOTTED)
     ax.set_ylim(-0.02, 1.02)
@@ -104,13 +96,8 @@ def gaps(table: pd.DataFrame, methods: list[str], ax: Axes) -> Axes:
         ax.plot(checked, row, "D", color=colour, markersize=3)
         if masked:
             text = "masked" if len(own) == 1 else f"{masked} of {len(own)} masked"
-            near: dict[str, Any] = {
-                "textcoords": "offset points",
-                "va": "center",
-                "fontsize": 6,
-                "color": GREY,
-            }
-            ax.annotate(text, (max(pgd, own["pgd"].max()), row), (5, 0), **near)
+            place = max(pgd, own["pgd"].max()), row
+            ax.annotate(text, place, (5, 0), textcoords="offset points", va="center", fontsize=6, color=GREY)
     ax.grid(axis="y", linewidth=0.3)
     return row_axis(ax, [label(method) for method in methods])
 

@@ -76,16 +76,20 @@ def describe(figure: Figure, title: str, caption: str) -> None:
     figure.supxlabel("\n".join(lines), **CAPTION_LOOK)
 
 
-def nothing(ax: Axes, why: str) -> Axes:
+def nothing(ax: Axes, why: str) -> None:
     """Write into a panel, and print, that there is nothing to draw, and why."""
     sentence = f"Nothing to draw: {why}."
     print(sentence)
     position = ax.get_position()
     width = int(120 * position.width) or 1  # characters of this size that the text column holds
     text = textwrap.fill(sentence, max(18, width))
-    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, fontsize=7, color=GREY)
+    in_middle(ax, text, color=GREY)
     ax.set_axis_off()
-    return ax
+
+
+def in_middle(ax: Axes, text: str, **look: Any) -> None:
+    """Small text in the middle of a panel."""
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, fontsize=7, **look)
 
 
 def empty_figure(why: str) -> Figure:
