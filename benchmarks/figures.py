@@ -58,7 +58,7 @@ def step_figure(table: pd.DataFrame) -> Figure:
         text = f"{ratio:.3f} [{low:.3f}, {high:.3f}]"
         ax.annotate(text, (ratio, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7)
     ax.axvline(1, **DOTTED)
-    row_axis(ax, names).set(xscale="log", xlim=(0.9, 60), xlabel="training step ÷ cross-entropy's")
+    row_axis(ax, names, lines=False).set(xscale="log", xlim=(0.9, 60), xlabel="training step ÷ cross-entropy's")
     first = table.iloc[0]
     describe(
         figure,
@@ -86,7 +86,7 @@ def coverage_figure(table: pd.DataFrame) -> Figure:
             100 * own["coverage"], y, xerr=196 * own["coverage_error"],
             fmt=marker, color=colour, markersize=3, linewidth=0.8,
         )  # fmt: skip
-    row_axis(held, names).set(xlim=(92, 100), xlabel="intervals that hold the truth (%)")
+    row_axis(held, names, lines=False).set(xlim=(92, 100), xlabel="intervals that hold the truth (%)")
     powers = table[table["scenario"].isin(table.loc[table["effect"] > 0, "scenario"])]
     for number in sorted(set(powers["seeds"])):
         own = powers[powers["seeds"] == number]

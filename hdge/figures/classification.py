@@ -157,7 +157,7 @@ def frequent_confusions(table: pd.DataFrame) -> Figure:
     percent = wrong.pivot(index="pair", columns="method", values="percent")
     shown = percent.loc[percent.mean(axis=1).nlargest(PAIRS).index]
     figure, [[ax]] = subplots(1, 1, 1.6 + 0.2 * len(shown))
-    row_axis(ax, shown.index.tolist())
+    row_axis(ax, shown.index.tolist(), lines=False)
     for method in table["method"].unique():
         ax.plot(shown[method], range(len(shown)), "o", markersize=4.5, color=colour_of(method), label=label(method))
     ax.set_xlabel("share of the class's test images (%)")

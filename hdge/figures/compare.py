@@ -36,7 +36,7 @@ def comparison_figure(table: pd.DataFrame) -> Figure:
                 row = own.loc[pair]
                 ax.plot([row["low"], row["high"]], [y, y], color=COLOURS[row["outcome"]], linewidth=1.4)
                 ax.plot(row["difference"], y, "o", color=COLOURS[row["outcome"]], markersize=4.5)
-        row_axis(ax, [f"{label(one)} less {label(other)}" for one, other in pairs])
+        row_axis(ax, [f"{label(one)} less {label(other)}" for one, other in pairs], lines=False)
         ax.set(title=measure, xlabel=own["unit"].iloc[0])
         ax.tick_params(axis="x", labelsize=6.5)
         ax.locator_params(axis="x", nbins=4)

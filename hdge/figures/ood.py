@@ -117,7 +117,6 @@ def posthoc_figure(table: pd.DataFrame) -> Figure:
             own = table[(table["method"] == method) & (table["score"] == score) & (table["ood_set"] == ood_set)]
             run_marks(own, "auroc", y, colour_of(method), ax)
         row_axis(ax, list(dict.fromkeys(named)))
-        ax.grid(axis="y", linewidth=0.3)
         auroc_axis(ax, table["auroc"])
         ax.set(title=ood_set, xlabel="AUROC")
     describe(

@@ -10,7 +10,17 @@ from matplotlib.lines import Line2D
 
 from hdge.evaluators.intervals import LEAST_SEEDS, student_interval
 from hdge.evaluators.robustness import PGD, WORST
-from hdge.figures.style import DOTTED, GREY, describe, handle, row_axis, seeds_phrase, subplots, unless_empty
+from hdge.figures.style import (
+    DOTTED,
+    GREY,
+    describe,
+    handle,
+    row_axis,
+    seeds_phrase,
+    subplots,
+    unless_empty,
+    within_row,
+)
 from hdge.study.roster import METHODS, label
 
 AXES = {"l2": "L2 radius (pixels of [0, 1])", "linf": "L∞ radius (1/255)"}
@@ -86,7 +96,7 @@ def gaps(table: pd.DataFrame, methods: list[str], ax: Axes) -> Axes:
         own, colour = table[table["method"] == method], METHODS[method].colour
         if own.empty:
             continue
-        offsets = [row + 0.6 * ((i + 0.5) / len(own) - 0.5) for i in range(len(own))]
+        offsets = within_row(row, len(own))
         if len(own) > 1:
             ax.hlines(offsets, own["checked"], own["pgd"], color=colour, linewidth=0.6, alpha=0.5)
             ax.plot(own["checked"], offsets, "D", color=colour, markersize=1.5, alpha=0.5, mew=0)
@@ -98,7 +108,6 @@ def gaps(table: pd.DataFrame, methods: list[str], ax: Axes) -> Axes:
             text = "masked" if len(own) == 1 else f"{masked} of {len(own)} masked"
             place = max(pgd, own["pgd"].max()), row
             ax.annotate(text, place, (5, 0), textcoords="offset points", va="center", fontsize=6, color=GREY)
-    ax.grid(axis="y", linewidth=0.3)
     return row_axis(ax, [label(method) for method in methods])
 
 

@@ -147,12 +147,19 @@ def name_grid(axes: list[list[Axes]], columns: Sequence[str], rows: Sequence[str
         ax.set_xlabel(below)
 
 
-def row_axis(ax: Axes, names: Sequence[str]) -> Axes:
-    """Names a row each, the first on top."""
+def row_axis(ax: Axes, names: Sequence[str], lines: bool = True) -> Axes:
+    """Names a row each, the first on top, with a faint line through each row."""
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0, labelsize=7)
+    if lines:
+        ax.grid(axis="y", linewidth=0.3)
     return ax
+
+
+def within_row(row: int, count: int, height: float = 0.6) -> list[float]:
+    """Places one below the other within a row, for its runs."""
+    return [row + height * ((i + 0.5) / count - 0.5) for i in range(count)]
 
 
 def run_marks(
@@ -169,8 +176,7 @@ def run_marks(
     if "low" in own:
         low, high = unit * own["low"].mean(), unit * own["high"].mean()
         ax.fill_between([low, high], row - 0.32, row + 0.32, color=colour, alpha=0.22, linewidth=0)
-    offsets = [0.6 * ((i + 0.5) / len(own) - 0.5) for i in range(len(own))]
-    ax.plot(values, [row + offset for offset in offsets], "o", color=colour, markersize=1.8, alpha=0.4, mew=0)
+    ax.plot(values, within_row(row, len(own)), "o", color=colour, markersize=1.8, alpha=0.4, mew=0)
     if interval and len(own) >= LEAST_SEEDS:
         ax.hlines(row, *student_interval(values.tolist()), color=colour, linewidth=1.3)
     ax.plot(values.mean(), row, "o", color=colour, markersize=4, mec="white", mew=0.4, zorder=3)
@@ -197,7 +203,6 @@ def run_dots(
         own = table[table["method"] == method]
         run_marks(own, value, row, colour_of(method), ax, 100.0 if percent else 1.0, interval)
     row_axis(ax, [label(method) for method in methods]).set_xlabel(name)
-    ax.grid(axis="y", linewidth=0.3)
     return ax
 
 
@@ -207,16 +212,14 @@ def before_and_after(
     """Two columns, hollow and filled: means joined by a line, blue if the second is better, and a faint line a run."""
     for y, method in enumerate(methods):
         own = unit * table.loc[table["method"] == method, [before, after]]
-        for i, (first, second) in enumerate(own.to_numpy()):
-            offset = 0.6 * ((i + 0.5) / len(own) - 0.5)
-            ax.plot([first, second], [y + offset] * 2, color=GREY, linewidth=0.5, alpha=0.4)
+        for ends, place in zip(own.to_numpy(), within_row(y, len(own)), strict=True):
+            ax.plot(ends, [place, place], color=GREY, linewidth=0.5, alpha=0.4)
         first, second = own.mean()
         colour = BETTER if (second >= first) == higher else WORSE
         ax.plot([first, second], [y, y], color=colour, linewidth=1.8)
         ax.plot(first, y, "o", color=colour, markerfacecolor="white", markersize=4)
         ax.plot(second, y, "o", color=colour, markersize=4)
     row_axis(ax, [label(method) for method in methods]).set_xlabel(name)
-    ax.grid(axis="y", linewidth=0.3)
     return ax
 
 

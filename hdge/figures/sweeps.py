@@ -19,6 +19,7 @@ from hdge.figures.style import (
     seeds_phrase,
     subplots,
     unless_empty,
+    within_row,
 )
 from hdge.study.roster import METHODS
 
@@ -133,12 +134,10 @@ def effect_dots(table: pd.DataFrame, effects: pd.DataFrame, departures: list[str
         own, effect = table[table["departure"] == departure], effects[effects["departure"] == departure]
         moved = ((effect["low"] > 0) | (effect["high"] < 0)).any()
         colour = HDGE if moved else GREY
-        offsets = [y + 0.5 * ((i + 0.5) / len(own) - 0.5) for i in range(len(own))]
-        ax.plot(own["difference"], offsets, "o", color=colour, markersize=2, alpha=0.4, mew=0)
+        ax.plot(own["difference"], within_row(y, len(own), 0.5), "o", color=colour, markersize=2, alpha=0.4, mew=0)
         ax.hlines([y] * len(effect), effect["low"], effect["high"], color=colour, linewidth=1.3)
         ax.plot(effect["difference"], [y] * len(effect), "o", color=colour, markersize=4, mec="white", mew=0.4)
     ax.axvline(0, **DOTTED)
-    ax.grid(axis="y", linewidth=0.3)
     ax.tick_params(axis="x", labelsize=7)
     ax.locator_params(axis="x", nbins=4, min_n_ticks=3)
     ax.xaxis.set_major_formatter("{x:g}")  # 0, not 0.000: panels are narrow
