@@ -4,7 +4,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hdge.figures.style import DOTTED, GREY, describe, handle, row_axis, subplots
+from hdge.figures.captions import describe
+from hdge.figures.marks import handle, row_axis
+from hdge.figures.style import DOTTED, GREY, subplots
 from hdge.study.roster import METHODS, label
 
 FORMS = {"ours": "sums kept up to date", "figure": "as published", "released_code": "released code"}

@@ -5,7 +5,7 @@ import pytest
 
 from hdge import figures
 from hdge.evaluators import calibration, ood, sweeps
-from hdge.figures import claims, style, toy
+from hdge.figures import captions, claims, style, toy
 from hdge.study import roster
 from hdge.study.study import Study
 
@@ -136,9 +136,9 @@ def test_a_method_that_cannot_classify_shows_its_loss():
 
 def test_seeds_are_named_where_they_differ():
     table = runs_table()
-    assert style.seeds_phrase(table) == "2 seeds a method"
+    assert captions.seeds_phrase(table) == "2 seeds a method"
     fewer = table[(table["method"] == "hdge") | (table["seed"] == 0)]
-    assert style.seeds_phrase(fewer) == "2 seeds a method; 1 for cross-entropy"
+    assert captions.seeds_phrase(fewer) == "2 seeds a method; 1 for cross-entropy"
 
 
 def test_every_method_has_a_colour_and_a_name_of_its_own():

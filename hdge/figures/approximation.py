@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hdge.figures.style import GREY, describe, empty_figure, nothing, plain_log_ticks, seeds_phrase, subplots
+from hdge.figures.captions import describe, empty_figure, nothing, seeds_phrase
+from hdge.figures.style import GREY, plain_log_ticks, subplots
 from hdge.study.roster import METHODS
 
 NO_RUN = "no run of HDGE is here with the logits of its training images"

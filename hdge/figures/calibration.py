@@ -6,23 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from hdge.figures.style import (
-    BETTER,
-    DOTTED,
-    GREY,
-    WORSE,
-    before_and_after,
-    by_mean,
-    describe,
-    dots_phrase,
-    handle,
-    log_if_wide,
-    plain_log_ticks,
-    run_dots,
-    seeds_phrase,
-    subplots,
-    unless_empty,
-)
+from hdge.figures.captions import describe, dots_phrase, seeds_phrase, unless_empty
+from hdge.figures.marks import before_and_after, by_mean, handle, run_dots
+from hdge.figures.style import BETTER, DOTTED, GREY, WORSE, log_if_wide, plain_log_ticks, subplots
 from hdge.study.roster import colour_of, label
 
 LEAST_IMAGES = 10  # of a bin that is drawn: the accuracy of fewer is known to no better than 0.3

@@ -8,7 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hdge.figures.style import DOTTED, GREY, counts_range, describe, empty_figure, handle, subplots
+from hdge.figures.captions import counts_range, describe, empty_figure
+from hdge.figures.marks import handle
+from hdge.figures.style import DOTTED, GREY, subplots
 
 COLOURS = {
     "reproduced": "#009E73", "contradicted": "#D55E00", "no difference": "#0072B2", "undecided": "#8A8A8A",

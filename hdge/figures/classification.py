@@ -6,21 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hdge.figures.style import (
-    DOTTED,
-    by_mean,
-    counts_range,
-    describe,
-    dots_phrase,
-    handle,
-    log_if_wide,
-    nothing,
-    row_axis,
-    run_dots,
-    seeds_phrase,
-    subplots,
-    unless_empty,
-)
+from hdge.figures.captions import counts_range, describe, dots_phrase, nothing, seeds_phrase, unless_empty
+from hdge.figures.marks import by_mean, handle, row_axis, run_dots
+from hdge.figures.style import DOTTED, log_if_wide, subplots
 from hdge.study.roster import colour_of, label
 
 MOST_CLASSES = 20  # of a matrix whose numbers can be read

@@ -3,18 +3,9 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hdge.figures.style import (
-    BETTER,
-    DOTTED,
-    GREY,
-    WORSE,
-    counts_range,
-    describe,
-    handle,
-    row_axis,
-    subplots,
-    unless_empty,
-)
+from hdge.figures.captions import counts_range, describe, unless_empty
+from hdge.figures.marks import handle, row_axis
+from hdge.figures.style import BETTER, DOTTED, GREY, WORSE, subplots
 from hdge.study.roster import label
 
 COLOURS = {"better": BETTER, "worse": WORSE, "no difference": "#009E73", "undecided": GREY}

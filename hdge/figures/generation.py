@@ -10,20 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from hdge.evaluators.generation import ACCURACY, REFERENCES
-from hdge.figures.style import (
-    DOTTED,
-    GREY,
-    IN_COLOUR,
-    OUT_COLOUR,
-    WIDTH,
-    describe,
-    dots_phrase,
-    in_middle,
-    run_dots,
-    seeds_phrase,
-    subplots,
-    unless_empty,
-)
+from hdge.figures.captions import describe, dots_phrase, in_middle, seeds_phrase, unless_empty
+from hdge.figures.marks import run_dots
+from hdge.figures.style import DOTTED, GREY, IN_COLOUR, OUT_COLOUR, WIDTH, subplots
 from hdge.study.roster import label
 
 ROWS = 2  # of a class's samples in its method's strip

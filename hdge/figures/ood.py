@@ -8,28 +8,9 @@ from matplotlib.ticker import MaxNLocator
 from scipy import special
 
 from hdge.evaluators.ood import SCORES
-from hdge.figures.style import (
-    BETTER,
-    DOTTED,
-    GREY,
-    IN_COLOUR,
-    OUT_COLOUR,
-    WORSE,
-    before_and_after,
-    by_mean,
-    describe,
-    dots_phrase,
-    empty_figure,
-    handle,
-    in_middle,
-    name_grid,
-    row_axis,
-    run_dots,
-    run_marks,
-    seeds_phrase,
-    subplots,
-    unless_empty,
-)
+from hdge.figures.captions import describe, dots_phrase, empty_figure, in_middle, seeds_phrase, unless_empty
+from hdge.figures.marks import before_and_after, by_mean, handle, row_axis, run_dots, run_marks
+from hdge.figures.style import BETTER, DOTTED, GREY, IN_COLOUR, OUT_COLOUR, WORSE, name_grid, subplots
 from hdge.study.roster import colour_of, label
 
 

@@ -10,17 +10,9 @@ from matplotlib.lines import Line2D
 
 from hdge.evaluators.intervals import LEAST_SEEDS, student_interval
 from hdge.evaluators.robustness import PGD, WORST
-from hdge.figures.style import (
-    DOTTED,
-    GREY,
-    describe,
-    handle,
-    row_axis,
-    seeds_phrase,
-    subplots,
-    unless_empty,
-    within_row,
-)
+from hdge.figures.captions import describe, seeds_phrase, unless_empty
+from hdge.figures.marks import handle, row_axis, within_row
+from hdge.figures.style import DOTTED, GREY, subplots
 from hdge.study.roster import METHODS, label
 
 AXES = {"l2": "L2 radius (pixels of [0, 1])", "linf": "L∞ radius (1/255)"}

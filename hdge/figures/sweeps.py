@@ -8,19 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hdge.figures.style import (
-    DOTTED,
-    GREY,
-    describe,
-    handle,
-    log_if_wide,
-    nothing,
-    row_axis,
-    seeds_phrase,
-    subplots,
-    unless_empty,
-    within_row,
-)
+from hdge.figures.captions import describe, nothing, seeds_phrase, unless_empty
+from hdge.figures.marks import handle, row_axis, within_row
+from hdge.figures.style import DOTTED, GREY, log_if_wide, subplots
 from hdge.study.roster import METHODS
 
 MARKERS = "osD^vP"  # one an out-of-distribution set

@@ -3,7 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hdge.figures.style import GREY, describe, name_grid, subplots
+from hdge.figures.captions import describe
+from hdge.figures.style import GREY, name_grid, subplots
 from hdge.study.roster import label
 
 READINGS = {"log_q_x": "log q(x) + log Z (nats)", "confidence": "max q(y|x)"}
