@@ -36,7 +36,7 @@ def term_figure(table: pd.DataFrame, batch: int = 256) -> Figure:
     axes[0].legend(handles=forms, loc="upper left", fontsize=7)
     axes[1].legend(handles=classes, loc="center right", fontsize=7)
     where = table["device"].iloc[0]
-    describe(
+    return describe(
         figure,
         "The contrastive term costs the same at any length of the queue",
         f"A point is a median of n: {own['rounds'].min()} to {own['rounds'].max()} interleaved rounds of the term "
@@ -44,7 +44,6 @@ def term_figure(table: pd.DataFrame, batch: int = 256) -> Figure:
         "forms write out B × C × K numbers, and were not run where these are more than half a billion. A flat line "
         "means that the length of the queue costs nothing.",
     )
-    return figure
 
 
 def step_figure(table: pd.DataFrame) -> Figure:
@@ -62,7 +61,7 @@ def step_figure(table: pd.DataFrame) -> Figure:
     ax.axvline(1, **DOTTED)
     row_axis(ax, names, lines=False).set(xscale="log", xlim=(0.9, 60), xlabel="training step ÷ cross-entropy's")
     first = table.iloc[0]
-    describe(
+    return describe(
         figure,
         "A queue of logits adds nothing to a training step; a sampler multiplies it",
         f"A dot is a median of n: {table['rounds'].min()} to {table['rounds'].max()} interleaved rounds, and a line "
@@ -70,7 +69,6 @@ def step_figure(table: pd.DataFrame) -> Figure:
         f"{first['precision']}). A method at the dotted line costs as much as cross-entropy. JEM takes 20 sampling "
         "steps in a training step, and its operations alone are 46/3 = 15.3 times cross-entropy's.",
     )
-    return figure
 
 
 def coverage_figure(table: pd.DataFrame) -> Figure:
@@ -99,7 +97,7 @@ def coverage_figure(table: pd.DataFrame) -> Figure:
     excluded.axhline(5, **DOTTED)
     excluded.set(xlabel="true difference ÷ 0.9 points", ylabel="intervals that exclude 0 (%)")
     excluded.legend(loc=(0.62, 0.15), fontsize=7)
-    describe(
+    return describe(
         figure,
         "Intervals over seeds and images hold the truth as often as they say",
         f"A mark is a share of {table['replicates'].min():,} to {table['replicates'].max():,} simulated studies of two "
@@ -107,4 +105,3 @@ def coverage_figure(table: pd.DataFrame) -> Figure:
         "81 % of 10,000 images are right and seeds vary by 0.3 points beyond their images; a dotted curve is Student's "
         "interval over seeds, which excludes a true 0 too often. Curves should start at 5 % and rise fast.",
     )
-    return figure

@@ -53,7 +53,7 @@ def reliability_figure(bins: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         lower.set_xlabel("confidence, max q(y|x)")
     axes[1][0].set(yscale="log", ylim=(0.7, None), ylabel="images")
     axes[0][0].set_ylabel("accuracy")
-    describe(
+    return describe(
         figure,
         f"Accuracy against confidence, in {bins['method'].eq(methods[0]).sum()} bins of confidence",
         f"Bars pool the runs ({seeds_phrase(runs)}), and ECE is the mean over seeds. n: {runs['n'].iloc[0]:,} test "
@@ -62,7 +62,6 @@ def reliability_figure(bins: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         "means overconfidence. ECE says little unless it is above that of a perfectly calibrated network with the same "
         "confidences.",
     )
-    return figure
 
 
 MEASURES = {"nll": "NLL (nats)", "brier": "Brier score", "ece": "ECE (%)"}
@@ -82,7 +81,7 @@ def errors_figure(runs: pd.DataFrame) -> Figure:
         log_if_wide(ax, "x", unit * pd.concat([floor, runs[value]]), 3.0)
     diamond = handle("black", "ECE if calibrated", marker="D", markersize=3.5, markerfacecolor="white", linestyle="")
     figure.legend(handles=[diamond], loc="outside upper right")
-    describe(
+    return describe(
         figure,
         "Calibration of every run: left is better",
         f"{dots_phrase(runs)} n: {runs['n'].iloc[0]:,} test images. NLL is the mean of −log q(y|x). NLL and Brier "
@@ -91,7 +90,6 @@ def errors_figure(runs: pd.DataFrame) -> Figure:
         "of the same confidences would show, averaged over seeds. A dot at its diamond shows no miscalibration. The "
         "table also has errors by bins of equally many images and of the worst bin.",
     )
-    return figure
 
 
 @unless_empty("no run here classifies")
@@ -114,7 +112,7 @@ def scaled_figure(table: pd.DataFrame) -> Figure:
         handle(GREY, "scaled", linestyle=""),
     ]
     figure.legend(handles=marks, loc="outside upper right", ncols=4, fontsize=7)
-    describe(
+    return describe(
         figure,
         "Temperature scaling",
         f"Left, middle: hollow and filled dots are means over seeds ({seeds_phrase(table)}), and faint lines runs. "
@@ -123,4 +121,3 @@ def scaled_figure(table: pd.DataFrame) -> Figure:
         "scaling by it changes no prediction. If T is above 1 (dotted), the network was overconfident on them. Where a "
         "line is orange, so few validation images fit a T that makes the test images' probabilities worse.",
     )
-    return figure

@@ -15,11 +15,12 @@ from hdge.study.roster import label
 from hdge.study.study import CAPTION_LOOK, CAPTION_WIDTH
 
 
-def describe(figure: Figure, title: str, caption: str) -> None:
+def describe(figure: Figure, title: str, caption: str) -> Figure:
     """A title above; a caption with n, seeds, interval and what to see, below. Saving adds the scale."""
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10)
     lines = textwrap.wrap(caption, CAPTION_WIDTH, break_on_hyphens=False)
     figure.supxlabel("\n".join(lines), **CAPTION_LOOK)
+    return figure
 
 
 def nothing(ax: Axes, why: str) -> None:
@@ -42,8 +43,7 @@ def empty_figure(why: str) -> Figure:
     """What stands for a figure that has nothing to draw."""
     figure, [[ax]] = subplots(1, 1, 1.0)
     nothing(ax, why)
-    describe(figure, "Nothing to draw", "")
-    return figure
+    return describe(figure, "Nothing to draw", "")
 
 
 Given = ParamSpec("Given")

@@ -47,10 +47,9 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     for ax, (scale, table) in zip(axes, found.items(), strict=True):
         _column(ax, table.reindex(tested), NARROW_TICKS if len(found) > 1 else TICKS)
         ax.set_title(scale.split(" (")[0], fontsize=8)
+        ax.set_xlabel("towards the claim (units of δ)" if len(found) == 1 else "towards the claim (δ)", fontsize=8)
     axes[0].set_yticks(range(len(tested)), tested, fontsize=6.5)
     axes[0].set_ylim(len(tested) - 0.5, -0.5)
-    for ax in axes:
-        ax.set_xlabel("towards the claim (units of δ)" if len(found) == 1 else "towards the claim (δ)", fontsize=8)
     marks = [handle(colour, verdict, marker=SHAPES[verdict], markersize=4.5) for verdict, colour in COLOURS.items()]
     marks.append(handle("black", "paper", marker="D", markerfacecolor="none", linestyle=""))
     below_title = 1 - 0.22 / figure.get_figheight()
@@ -58,7 +57,7 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     figure.legend(handles=marks, ncols=len(marks), fontsize=7, **place)
     counted = pd.concat([table.reindex(tested)[["n", "seeds"]] for table in found.values()])
     images, seeds = (counts_range(counted.loc[counted[column] > 0, column]) for column in ("n", "seeds"))
-    describe(
+    return describe(
         figure,
         "The paper's claims against their verdicts\n",  # its second line is the legend's
         "A mark is a claim's primary contrast, with its 95 % interval over seeds and test images. For samples the "
@@ -68,7 +67,6 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
         f"mark has fewer seeds than planned. n: {images} test images and {seeds} seeds a claim. Claims without a "
         "difference, or not testable at any scale, stand in the table.",
     )
-    return figure
 
 
 def _column(ax: Axes, table: pd.DataFrame, numbers: Sequence[int]) -> None:

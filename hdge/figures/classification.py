@@ -48,12 +48,11 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
     methods = by_mean(table, "accuracy", False)
     figure, [[ax]] = subplots(1, 1, 1.5 + 0.22 * len(methods))
     accuracy_dots(table, ax, methods)
-    describe(
+    return describe(
         figure,
         "Test accuracy of every run",
         f"{dots_phrase(table, 'Wilson')} n: {table['n'].iloc[0]:,} test images. {_arrows(ax)}Right is better.",
     )
-    return figure
 
 
 PANELS = {
@@ -85,13 +84,12 @@ def learning_figure(history: pd.DataFrame) -> Figure:
     methods = history["method"].unique()
     handles = [handle(colour_of(method), label(method)) for method in methods]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(methods))
-    describe(
+    return describe(
         figure,
         "How the methods learn",
         f"A line is a run ({seeds_phrase(history)}). Training accuracy is the mean over each epoch under augmentation. "
         "Validation images are held out from training, and no test image is used here.",
     )
-    return figure
 
 
 @unless_empty("no run here classifies")
@@ -112,7 +110,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
         run_dots(table, column, name, ax, methods, percent=False, band=False)
         ax.axvline(1, **DOTTED)
         log_if_wide(ax, "x", table[column], 3.0)
-    describe(
+    return describe(
         figure,
         "What a method's accuracy costs",
         f"{dots_phrase(table, 'Wilson')} n: {table['n'].iloc[0]:,} test images. {_arrows(axes[0])}"
@@ -120,7 +118,6 @@ def cost_figure(table: pd.DataFrame) -> Figure:
         "training image. They do not depend on the machine. The training has them for every image and epoch. Left is "
         "cheaper in the middle and right panels, where the dotted line marks cross-entropy.",
     )
-    return figure
 
 
 def confusion_matrix(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -152,14 +149,13 @@ def frequent_confusions(table: pd.DataFrame) -> Figure:
     ax.set_xlim(left=0)
     figure.legend(loc="outside upper right", ncols=2, fontsize=8)
     images = table.groupby(["method", "label"])["count"].sum()
-    describe(
+    return describe(
         figure,
         "Which classes are taken for which\n",
         f"The {len(shown)} most frequent of {len(percent):,} possible confusions, true class → predicted class. "
         f"n: {counts_range(images)} images of a class, each counted once a seed; {counts_range(table['seeds'])} seeds "
         "a method are pooled. The table has all pairs.",
     )
-    return figure
 
 
 @unless_empty("no run of cross-entropy or HDGE is here")
@@ -177,10 +173,9 @@ def confusion_figure(table: pd.DataFrame) -> Figure:
         confusion_matrix(own, ax).set_title(f"{label(method)} ({counted})")
     for ax in axes[1:]:
         ax.set_ylabel("")
-    describe(
+    return describe(
         figure,
         "Which classes are taken for which",
         "A number is a percentage of a class's test images, so that a row adds to 100. Seeds are pooled, so that n "
         "counts each test image once a seed. A blank is below 0.05 %. Every number off the diagonal is a confusion.",
     )
-    return figure

@@ -34,11 +34,10 @@ def comparison_figure(table: pd.DataFrame) -> Figure:
     marks = [handle(colour, name) for name, colour in COLOURS.items()]
     figure.legend(handles=marks, loc="outside upper right", ncols=4)
     over = " or over ".join(table["over"].unique())
-    describe(
+    return describe(
         figure,
         "Differences of two networks",
         f"A dot is the mean difference, and a line its 95 % interval over {over}. The grey band holds differences "
         "below δ, too small to matter. NLL is better when it is lower, the others when they are higher. Holm's p in "
         f"the table counts all {len(table)} comparisons. n: {counts_range(table['n'])} images.",
     )
-    return figure

@@ -62,7 +62,7 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figur
     axes[0][0].tick_params(labeltop=True, labelsize=8 if max(len(name) for name in classes) < 9 else 6.5)
     axes[-1][0].set_xlabel("class", fontsize=8)
     own, taken = table[table["method"] != REFERENCES["test"]], f"the first {each}" if each > 1 else "one"
-    describe(
+    return describe(
         figure,
         "Samples of every class, below real images",
         f"Samples are ends of chains of log q(x|y) from random starts ({seeds_phrase(own)}); a flow samples directly. "
@@ -71,7 +71,6 @@ def samples_figure(table: pd.DataFrame, pictures: Sequence[np.ndarray]) -> Figur
         "samples resemble the images above. Saturated samples, black and white alone, come from chains that left the "
         "range. There log q(x|y) rises beyond every image, so there is no density of images to sample.",
     )
-    return figure
 
 
 def chain_line(table: pd.DataFrame, value: str, ax: Axes) -> Axes:
@@ -111,7 +110,7 @@ def chains_figure(table: pd.DataFrame) -> Figure:
         if own["changed"].isna().all():
             in_middle(lower, "one logit,\nno classes")
     counts = table.drop_duplicates("start").set_index("start")["n"]
-    describe(
+    return describe(
         figure,
         "Chains from random starts (red) and from test images (green)",
         f"Chains of log q(x) are not clipped ({seeds_phrase(table)}). n: {counts['noise']:,} chains from random "
@@ -120,7 +119,6 @@ def chains_figure(table: pd.DataFrame) -> Figure:
         "rises to green and green stays. If it has not, both rise and leave the range of pixels, at distances above "
         "the dotted 1. Values of log q(x) compare within a column only.",
     )
-    return figure
 
 
 @unless_empty("no run here was sampled and scored")
@@ -155,5 +153,4 @@ def scores_figure(table: pd.DataFrame) -> Figure:
         caption.append("No samples could be scored.")
     if len(accuracy):
         caption.append(f"Accuracy has n: {int(accuracy.iloc[0]):,} test images, and its bands are Wilson intervals.")
-    describe(figure, "Scores of samples, beside test accuracy", " ".join(caption))
-    return figure
+    return describe(figure, "Scores of samples, beside test accuracy", " ".join(caption))

@@ -77,13 +77,12 @@ def auroc_figure(table: pd.DataFrame) -> Figure:
             if ax is not row[0]:
                 ax.set_yticklabels([])
     name_grid(axes, sets, scores, "AUROC")
-    describe(
+    return describe(
         figure,
         "Telling in-distribution test images from out-of-distribution images",
         f"{auroc_phrase(table)} Methods are in order of their mean over the sets. A method of a single logit has no "
         "max q(y|x). The table also has the third score, approximate mass.",
     )
-    return figure
 
 
 @unless_empty("no run of cross-entropy or HDGE here is scored on an out-of-distribution set")
@@ -100,14 +99,13 @@ def posthoc_figure(table: pd.DataFrame) -> Figure:
         row_axis(ax, list(dict.fromkeys(named)))
         auroc_axis(ax, table["auroc"])
         ax.set(title=ood_set, xlabel="AUROC")
-    describe(
+    return describe(
         figure,
         "Post-hoc scores of one classifier, beside HDGE's",
         f"{auroc_phrase(table.assign(row=named), 'row')} ODIN and Mahalanobis have their authors' settings, and are "
         "fitted on training images alone. The rows of cross-entropy differ in the score alone; HDGE's rows differ in "
         "training.",
     )
-    return figure
 
 
 @unless_empty("the total variation of these images is not at hand")
@@ -139,7 +137,7 @@ def variation_figure(table: pd.DataFrame) -> Figure:
     figure.legend(handles=marks, loc="outside upper right", ncols=4, fontsize=7)
     left, left_out = matched["variation_matched"], sorted(set(table["ood_set"]) - set(sets))
     unlike = f"Left out for want of images as rough as test images: {', '.join(left_out)}. " if left_out else ""
-    describe(
+    return describe(
         figure,
         "Smoothness and log q(x)",
         f"Left: Spearman's correlation of log q(x) and total variation over test images. {dots_phrase(runs)} Right: "
@@ -149,7 +147,6 @@ def variation_figure(table: pd.DataFrame) -> Figure:
         f"alike images that is {left.min():.2f} to {left.max():.2f}, where 0.5 is perfect matching. If a filled dot "
         "lies right of its hollow dot, the density's liking for smooth images hid what it knows of the set.",
     )
-    return figure
 
 
 def histogram_pair(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -182,11 +179,10 @@ def histogram_figure(table: pd.DataFrame) -> Figure:
             histogram_pair(own[own["ood_set"] == ood_set], ax)
     name_grid(axes, sets, [f"{label(method)}\nshare a nat" for method in methods], "log q(x) + log Z (nats)")
     inside, outside = (table[table["images"] == images] for images in ("in", "out"))
-    describe(
+    return describe(
         figure,
         "Density of in-distribution test images (green) and of out-of-distribution images (red)",
         f"A line is a run ({seeds_phrase(table)}). {counts_phrase(int(inside['n'].iloc[0]), outside, 'n')} log Z is "
         "another constant in every run, so that runs may lie apart; compare red with green of one run. The outermost "
         "bins also hold the images beyond them. If a density detects a set, red lies left of green.",
     )
-    return figure

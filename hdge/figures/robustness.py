@@ -69,7 +69,7 @@ def curves_figure(table: pd.DataFrame) -> Figure:
     if others:
         handles.append(Line2D([], [], label=f"{others} other methods", **FAINT))
     figure.legend(handles=handles, loc="outside upper right", ncols=3, fontsize=7)
-    describe(
+    return describe(
         figure,
         "Accuracy under attack\n",
         f"A line is the mean over seeds ({seeds_phrase(table)}). Bands are 95 % Student intervals over {LEAST_SEEDS} "
@@ -79,7 +79,6 @@ def curves_figure(table: pd.DataFrame) -> Figure:
         "the gradients lead nowhere, and the line overstates the method. An image counts as right at "
         "a radius if it is right at all smaller radii, too. The dotted line is chance. Higher is more robust.",
     )
-    return figure
 
 
 def gaps(table: pd.DataFrame, methods: list[str], ax: Axes) -> Axes:
@@ -121,7 +120,7 @@ def gap_figure(table: pd.DataFrame) -> Figure:
         handle(GREY, "the check above the panel", marker="D", markersize=3.5),
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    describe(
+    return describe(
         figure,
         "PGD beside the attacks that check it",
         f"Both marks of a row are mean accuracies over seeds ({seeds_phrase(table)}) on the same images; faint lines "
@@ -129,4 +128,3 @@ def gap_figure(table: pd.DataFrame) -> Figure:
         "over test images. If the check is below PGD by more than a bound fixed beforehand, the run is masked, and PGD "
         "alone overstates the method's robustness. Methods trained without noise have no attack through noise.",
     )
-    return figure

@@ -76,7 +76,7 @@ def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperatures: Collec
         nothing(axes[1], "no run here has outputs for an out-of-distribution set")
     if mean.empty:
         nothing(axes[2], "no run of HDGE at a temperature of the table is here")
-    describe(
+    return describe(
         figure,
         "More images behind the estimate\n",
         f"Faint marks are runs ({seeds_phrase(table)}). Large marks are means over seeds, and lines join them. n: "
@@ -85,7 +85,6 @@ def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperatures: Collec
         "logit. Dotted lines are the sizes of the left panel. Where the weight is flat, more negatives cannot change "
         "the gradient. Differences there have another cause.",
     )
-    return figure
 
 
 @unless_empty("no run of HDGE is here")
@@ -108,14 +107,13 @@ def alpha_figure(table: pd.DataFrame) -> Figure:
     handles = set_handles(table)
     if handles and empty:
         empty[0].legend(handles=handles, loc="center", title="out-of-distribution set")
-    describe(
+    return describe(
         figure,
         "What the weight α of log q(y|x) changes",
         f"Faint marks are runs ({seeds_phrase(table)}). Large marks are means over seeds, and lines join them. n: "
         f"{table['n'].iloc[0]:,} test images. α = 1 is cross-entropy, and α = 0 the generative term alone. The "
         "generative term alone trains no confidence, which its calibration errors show. The paper has α = 0.5.",
     )
-    return figure
 
 
 def effect_dots(table: pd.DataFrame, effects: pd.DataFrame, departures: list[str], ax: Axes) -> Axes:
@@ -146,7 +144,7 @@ def effects_figure(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
         own, effect = (rows[rows["measure"] == measure] for rows in (table, effects))
         effect_dots(own, effect, departures, ax).set_title(measure, fontsize=8)
     grid[-1][columns // 2].set_xlabel("difference to HDGE as in Algorithm 1")
-    describe(
+    return describe(
         figure,
         "What the released code does differently, one departure at a time",
         f"A faint dot is a run ({seeds_phrase(table, 'departure')}) less HDGE's run of the same seed. Large dots are "
@@ -155,4 +153,3 @@ def effects_figure(table: pd.DataFrame, effects: pd.DataFrame) -> Figure:
         "out-of-distribution sets. The last row is a departure in reporting: validation accuracy of the best epoch "
         "less the last epoch's. If a line does not reach 0, the departure changes the measure.",
     )
-    return figure

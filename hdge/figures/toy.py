@@ -24,10 +24,9 @@ def density_figure(table: pd.DataFrame) -> Figure:
             for marker, (_, own) in zip("o^s", points.groupby("label"), strict=True):
                 ax.plot(own["x1"], own["x2"], marker, color="white", markeredgecolor=GREY, markersize=2.5, mew=0.3)
     name_grid(axes, [label(method) for method in methods], ["x₂", "x₂"], "x₁")
-    describe(
+    return describe(
         figure,
         "Density and confidence of two networks on a plane, around three arms of training points",
         f"A column is one network (seed 0). n: {len(points)} of the training points, in white, with a shape a class. "
         "Brighter is higher. If a density has learnt the data, it is bright on the arms and dark away from them.",
     )
-    return figure
