@@ -73,7 +73,7 @@ def errors_figure(runs: pd.DataFrame) -> Figure:
     methods = by_mean(runs, "nll", True)
     figure, [axes] = subplots(1, len(MEASURES), 1.7 + 0.22 * len(methods), sharey=True)
     for ax, (value, name) in zip(axes, MEASURES.items(), strict=True):
-        run_dots(runs, value, name, ax, methods, value == "ece", band=False, interval=value != "ece")
+        run_dots(runs, value, name, ax, methods, 100 if value == "ece" else 1, value != "ece")
     floors = 100 * runs.groupby("method")["ece_if_calibrated"].mean()[methods]
     axes[-1].plot(floors, range(len(methods)), "D", color="black", markersize=3.5, markerfacecolor="white", zorder=2)
     for ax, value in zip(axes, MEASURES, strict=True):  # once all marks stand, because ticks depend on the view
@@ -101,7 +101,7 @@ def scaled_figure(table: pd.DataFrame) -> Figure:
     for ax, (value, (name, unit)) in zip(axes, named.items(), strict=False):
         before_and_after(table, value, f"scaled_{value}", name, ax, methods, False, unit)
         log_if_wide(ax, "x", unit * pd.concat([table[value], table[f"scaled_{value}"]]), 3.0)
-    run_dots(table, "temperature", "fitted temperature T", axes[2], methods, percent=False)
+    run_dots(table, "temperature", "fitted temperature T", axes[2], methods)
     axes[2].set_xscale("log")
     plain_log_ticks(axes[2].xaxis)
     axes[2].axvline(1, **DOTTED)

@@ -23,7 +23,7 @@ def _least(table: pd.DataFrame, means: pd.Series, fence: float) -> float:
 
 def accuracy_dots(table: pd.DataFrame, ax: Axes, methods: list[str]) -> Axes:
     """Accuracy of every run on an axis of most methods; those far below, by Tukey's outer fence, are written."""
-    run_dots(table, "accuracy", "test accuracy (%)", ax, methods)
+    run_dots(table, "accuracy", "test accuracy (%)", ax, methods, 100)
     means = 100 * table.groupby("method")["accuracy"].mean()
     lower, upper = means.quantile([0.25, 0.75])
     least = _least(table, means, lower - 3 * (upper - lower))
@@ -107,7 +107,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
         if table[column].isna().all():
             nothing(ax, "no run of cross-entropy to compare with")
             continue
-        run_dots(table, column, name, ax, methods, percent=False, band=False)
+        run_dots(table[["method", column]], column, name, ax, methods)  # without accuracy's interval
         ax.axvline(1, **DOTTED)
         log_if_wide(ax, "x", table[column], 3.0)
     return describe(

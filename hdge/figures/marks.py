@@ -28,7 +28,7 @@ def within_row(row: int, count: int, height: float = 0.6) -> list[float]:
 
 
 def run_marks(
-    own: pd.DataFrame, value: str, row: int, colour: str, ax: Axes, unit: float = 1.0, interval: bool = True
+    own: pd.DataFrame, value: str, row: int, colour: str, ax: Axes, unit: float = 1, interval: bool = True
 ) -> None:
     """The runs of one row: a faint dot each, and their mean with its interval over seeds.
 
@@ -48,25 +48,12 @@ def run_marks(
 
 
 def run_dots(
-    table: pd.DataFrame,
-    value: str,
-    name: str,
-    ax: Axes,
-    methods: Sequence[str] = (),
-    percent: bool = True,
-    band: bool = True,
-    interval: bool = True,
+    table: pd.DataFrame, value: str, name: str, ax: Axes, methods: Sequence[str], unit: float = 1, interval: bool = True
 ) -> Axes:
-    """The runs of a method in a row; a method without values leaves its row empty.
-
-    The name is that of the horizontal axis, and the rows are by default the table's methods. Shares are drawn in
-    percent. If low and high are not those of the value, no band is drawn.
-    """
-    methods = methods or table["method"].unique().tolist()
-    table = table if band else table[["method", value]]
+    """The runs of a method in a row, against an axis of this name; a method without values leaves its row empty."""
     for row, method in enumerate(methods):
         own = table[table["method"] == method]
-        run_marks(own, value, row, colour_of(method), ax, 100.0 if percent else 1.0, interval)
+        run_marks(own, value, row, colour_of(method), ax, unit, interval)
     row_axis(ax, [label(method) for method in methods]).set_xlabel(name)
     return ax
 

@@ -72,7 +72,7 @@ def auroc_figure(table: pd.DataFrame) -> Figure:
     for row, score, order in zip(axes, scores, orders, strict=True):
         by_score = shown[shown["score"] == score]
         for ax, ood_set in zip(row, sets, strict=True):
-            run_dots(by_score[by_score["ood_set"] == ood_set], "auroc", "", ax, order, percent=False)
+            run_dots(by_score[by_score["ood_set"] == ood_set], "auroc", "", ax, order)
             auroc_axis(ax, by_score["auroc"])
             if ax is not row[0]:
                 ax.set_yticklabels([])
@@ -118,7 +118,7 @@ def variation_figure(table: pd.DataFrame) -> Figure:
     widths = [1.2, *[1.0] * len(sets)]
     figure, [axes] = subplots(1, len(widths), 2.0 + 0.19 * len(methods), sharey=True, width_ratios=widths)
     runs = table.drop_duplicates(["method", "seed"])
-    run_dots(runs, "correlation", "correlation with\ntotal variation", axes[0], methods, percent=False)
+    run_dots(runs, "correlation", "correlation with\ntotal variation", axes[0], methods)
     axes[0].axvline(0, **DOTTED)
     axes[0].tick_params(axis="x", labelsize=6.5)
     for ax, ood_set in zip(axes[1:], sets, strict=True):
