@@ -62,23 +62,17 @@ PANELS = {
 }
 
 
-def learning_curve(history: pd.DataFrame, column: str, ax: Axes) -> Axes:
-    """One column of the history against the epoch, a thin line a run."""
-    for (method, _), run in history.groupby(["method", "seed"], sort=False):
-        colour = colour_of(str(method))
-        ax.plot(run["epoch"], run[column], ".-", color=colour, linewidth=1, markersize=2, alpha=0.8)
-    ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return ax
-
-
 @unless_empty("no run here is of a method whose training is shown")
 def learning_figure(history: pd.DataFrame) -> Figure:
-    """Accuracies and validation loss over training, or the training loss of what cannot classify."""
+    """Accuracies and validation loss over training, or the training loss of what cannot classify; a line a run."""
     panels = {column: name for column, name in PANELS.items() if column in history} or {"loss": "training loss"}
     figure, [axes] = subplots(1, len(panels), 2.9)
     for ax, (column, name) in zip(axes, panels.items(), strict=True):
-        learning_curve(history, column, ax).set_ylabel(name)
+        for (method, _), run in history.groupby(["method", "seed"], sort=False):
+            colour = colour_of(str(method))
+            ax.plot(run["epoch"], run[column], ".-", color=colour, linewidth=1, markersize=2, alpha=0.8)
+        ax.set(xlabel="epoch", ylabel=name)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(axes) > 1:
         axes[1].sharey(axes[0])
     methods = history["method"].unique()
