@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hdge.core.readings import log_q_x
 from hdge.evaluators.intervals import BOOTSTRAP_SEED, REPLICATES, limits, percentile_interval
-from hdge.evaluators.tables import Logits, Rows, rows
+from hdge.evaluators.tables import Logits, Rows, over_runs, rows
 from hdge.study.checks import finite
 from hdge.study.errors import refuse_unknown, require
 from hdge.study.measured import DETECTORS
@@ -264,23 +264,20 @@ def posthoc_beside(table: pd.DataFrame, posthoc: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table[table["method"] == "cross_entropy"], posthoc, table[table["method"] == "hdge"]])
 
 
-def log_q_x_histograms(runs: Sequence[Run], bins: int = 30) -> pd.DataFrame:
+@over_runs("ood_set", "images", "lower", "upper", "count", "n", "share")
+def log_q_x_histograms(run: Run, bins: int = 30) -> Rows:
     """Histograms of log q(x) in nats, in and out of distribution, one pair a run and set (paper, Figure 1).
 
     Bins span the central 99.8 % of both sets together, so that a few far images do not flatten the picture. The
     outermost bins also count the images beyond them.
     """
-
-    def histogram(run: Run) -> Rows:
-        inside = scores_of(run.folder.outputs("test"))["log q(x)"]
-        for name in run.stored_sets():
-            outside = scores_of(run.folder.outputs(name))["log q(x)"]
-            low, high = np.quantile(np.concatenate([inside, outside]), [0.001, 0.999])
-            edges = np.linspace(low, high, bins + 1)
-            for images, scores in (("in", inside), ("out", outside)):
-                n, named = len(scores), {"ood_set": name, "images": images}
-                counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
-                for lower, upper, count in zip(edges[:-1], edges[1:], counts, strict=True):
-                    yield {**named, "lower": lower, "upper": upper, "count": count, "n": n, "share": count / n}
-
-    return rows(runs, histogram, ["ood_set", "images", "lower", "upper", "count", "n", "share"])
+    inside = scores_of(run.folder.outputs("test"))["log q(x)"]
+    for name in run.stored_sets():
+        outside = scores_of(run.folder.outputs(name))["log q(x)"]
+        low, high = np.quantile(np.concatenate([inside, outside]), [0.001, 0.999])
+        edges = np.linspace(low, high, bins + 1)
+        for images, scores in (("in", inside), ("out", outside)):
+            n, named = len(scores), {"ood_set": name, "images": images}
+            counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
+            for lower, upper, count in zip(edges[:-1], edges[1:], counts, strict=True):
+                yield {**named, "lower": lower, "upper": upper, "count": count, "n": n, "share": count / n}

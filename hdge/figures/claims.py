@@ -12,10 +12,10 @@ from hdge.figures.captions import counts_range, describe, empty_figure
 from hdge.figures.marks import handle
 from hdge.figures.style import DOTTED, GREY, subplots
 
-COLOURS = {
-    "reproduced": "#009E73", "contradicted": "#D55E00", "no difference": "#0072B2", "undecided": "#8A8A8A",
+LOOKS = {
+    "reproduced": (">", "#009E73"), "contradicted": ("<", "#D55E00"), "no difference": ("s", "#0072B2"),
+    "undecided": ("o", "#8A8A8A"),
 }  # fmt: skip
-SHAPES = {"reproduced": ">", "contradicted": "<", "no difference": "s", "undecided": "o"}
 TICKS = (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100)
 NARROW_TICKS = (-100, -10, -1, 0, 1, 10, 100)
 UNTESTED = "not testable here"
@@ -50,7 +50,7 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
         ax.set_xlabel("towards the claim (units of δ)" if len(found) == 1 else "towards the claim (δ)", fontsize=8)
     axes[0].set_yticks(range(len(tested)), tested, fontsize=6.5)
     axes[0].set_ylim(len(tested) - 0.5, -0.5)
-    marks = [handle(colour, verdict, marker=SHAPES[verdict], markersize=4.5) for verdict, colour in COLOURS.items()]
+    marks = [handle(colour, verdict, marker=mark, markersize=4.5) for verdict, (mark, colour) in LOOKS.items()]
     marks.append(handle("black", "paper", marker="D", markerfacecolor="none", linestyle=""))
     below_title = 1 - 0.22 / figure.get_figheight()
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.005, below_title), "borderaxespad": 0.0}
@@ -75,11 +75,10 @@ def _column(ax: Axes, table: pd.DataFrame, numbers: Sequence[int]) -> None:
     ax.grid(axis="y", linewidth=0.3)
     ax.tick_params(axis="y", length=0)
     for y, (_, row) in enumerate(table.iterrows()):
-        if row["verdict"] in COLOURS:
-            colour = COLOURS[row["verdict"]]
+        if row["verdict"] in LOOKS:
+            mark, colour = LOOKS[row["verdict"]]
             ax.plot([row["low_in_delta"], row["high_in_delta"]], [y, y], color=colour, linewidth=1.4)
             face = "white" if row["provisional"] else colour
-            mark = SHAPES[row["verdict"]]
             ax.plot(row["difference_in_delta"], y, mark, color=colour, markerfacecolor=face, markersize=4.5, zorder=4)
         else:
             # At the left edge, because the paper's diamonds lie on the claimed side.

@@ -77,9 +77,8 @@ def before_and_after(
 
 def by_mean(table: pd.DataFrame, value: str, ascending: bool) -> list[str]:
     """The table's methods in order of their means."""
-    return (
-        table.groupby("method", sort=False)[value].mean().sort_values(ascending=ascending, kind="stable").index.tolist()
-    )
+    means = table.groupby("method", sort=False)[value].mean()
+    return means.sort_values(ascending=ascending, kind="stable").index.tolist()
 
 
 def handle(colour: str, name: str, **look: Any) -> Line2D:
