@@ -24,13 +24,9 @@ def _sure_and_right(logits: Logits, labels: Labels) -> tuple[np.ndarray, np.ndar
     return confidence(logits.double()).numpy(), (prediction(logits) == labels).double().numpy()
 
 
-def _require_bins(bins: int) -> None:
-    require("bins", bins, bins >= 1, "at least 1")
-
-
 def _bin_of(confidences: np.ndarray, bins: int) -> np.ndarray:
     """Index of the bin (lower, upper] of each confidence; exactly 0 falls into the first."""
-    _require_bins(bins)
+    require("bins", bins, bins >= 1, "at least 1")
     edges = np.linspace(0, 1, bins + 1)  # compared as they are: a multiplication could push a confidence across one
     return np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)
 
@@ -121,7 +117,7 @@ def adaptive_calibration_error(logits: Logits, labels: Labels, bins: int = BINS)
     Source: Nguyen & O'Connor 2015; Nixon et al. 2019, for the predicted class.
     """
     sure, right = _sure_and_right(logits, labels)
-    _require_bins(bins)
+    require("bins", bins, bins >= 1, "at least 1")
     excess = (sure - right)[np.argsort(sure, kind="stable")]
     return float(sum(abs(part.sum()) for part in np.array_split(excess, bins)) / len(excess))
 

@@ -105,9 +105,9 @@ def percentile_interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[f
     return float(low), float(high)
 
 
-def limits(interval: tuple[float, float], prefix: str = "") -> dict[str, float]:
+def limits(interval: tuple[float, float]) -> dict[str, float]:
     """An interval as a table has it, in columns low and high."""
-    return {f"{prefix}low": interval[0], f"{prefix}high": interval[1]}
+    return {"low": interval[0], "high": interval[1]}
 
 
 def over_seeds(

@@ -3,7 +3,7 @@
 import base64
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Section:
     sentences: Sequence[str] = ()
     tables: Sequence[pd.DataFrame] = ()
     pictures: Sequence[Path] = ()
-    links: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    links: Sequence[tuple[str, str]] = ()
 
 
 def page(title: str, sentences: Sequence[str], sections: Sequence[Section]) -> str:
