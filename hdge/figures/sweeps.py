@@ -17,18 +17,14 @@ MARKERS = "osD^vP"  # one an out-of-distribution set
 HDGE, JEM = METHODS["hdge"].colour, METHODS["jem"].colour
 
 
-def over_setting(table: pd.DataFrame, setting: str, colour: str, marker: str, hollow: bool, ax: Axes) -> Axes:
-    """Mean over seeds against a setting, joined by a line, and a faint mark a run."""
-    mean = table.groupby(setting)["value"].mean()
+def over_setting(table: pd.DataFrame, setting: str, colour: str, ax: Axes, hollow: bool = False) -> None:
+    """Mean over seeds against a setting, joined by a line, and a faint mark a run, in shapes of their sets."""
     look: dict[str, Any] = {"color": colour, "markerfacecolor": "white" if hollow else colour}
-    ax.plot(table[setting], table["value"], marker, markersize=2.5, alpha=0.35, **look)
-    ax.plot(mean.index, mean, marker + "-", markersize=4.5, linewidth=0.8, **look)
-    return ax
-
-
-def _by_set(table: pd.DataFrame, setting: str, colour: str, hollow: bool, ax: Axes) -> None:
     for marker, ood_set in zip(MARKERS, table["ood_set"].unique(), strict=False):
-        over_setting(table[table["ood_set"] == ood_set], setting, colour, marker, hollow, ax)
+        own = table[table["ood_set"] == ood_set]
+        mean = own.groupby(setting)["value"].mean()
+        ax.plot(own[setting], own["value"], marker, markersize=2.5, alpha=0.35, **look)
+        ax.plot(mean.index, mean, marker + "-", markersize=4.5, linewidth=0.8, **look)
 
 
 def flat(grid: list[list[Axes]], count: int) -> tuple[list[Axes], list[Axes]]:
@@ -52,16 +48,14 @@ def size_figure(table: pd.DataFrame, weights: pd.DataFrame, temperatures: Collec
     for estimate, colour, hollow in (("K", HDGE, False), ("N", JEM, True)):
         own = table[table["estimate"] == estimate]
         accuracy = own[own["measure"] == "accuracy"].assign(value=lambda rows: 100 * rows["value"])
-        over_setting(accuracy, "size", colour, "o", hollow, axes[0])
-        _by_set(own[own["measure"] == "AUROC, log q(x)"], "size", colour, hollow, axes[1])
+        over_setting(accuracy, "size", colour, axes[0], hollow)
+        over_setting(own[own["measure"] == "AUROC, log q(x)"], "size", colour, axes[1], hollow)
     mean = weights[weights["temperature"].isin(temperatures)].groupby("size")["weight"].mean()
     axes[2].plot(mean.index, mean, "o-", color=HDGE, markersize=4, linewidth=1)
     sizes = sorted(table["size"].unique())
-    axes[0].set(ylabel="test accuracy (%)")
-    axes[1].set(ylabel="AUROC by log q(x)")
-    axes[2].set(ylabel="weight 1 − w", ylim=(-0.03, 1.03))
-    for ax in axes:
-        ax.set(xscale="log", xlabel="images behind the estimate")
+    for ax, name in zip(axes, ("test accuracy (%)", "AUROC by log q(x)", "weight 1 − w"), strict=True):
+        ax.set(xscale="log", xlabel="images behind the estimate", ylabel=name)
+    axes[2].set_ylim(-0.03, 1.03)
     for ax in axes[:2]:
         ax.set_xlim(sizes[0] / 1.5, 1.5 * sizes[-1])
         ax.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=7)
@@ -97,7 +91,7 @@ def alpha_figure(table: pd.DataFrame) -> Figure:
     alphas = sorted(table["alpha"].unique())
     for ax, measure in zip(axes, measures, strict=True):
         own = table[table["measure"] == measure]
-        _by_set(own, "alpha", HDGE, False, ax)
+        over_setting(own, "alpha", HDGE, ax)
         ax.set_title(f"{measure} ({own['better'].iloc[0]} is better)", fontsize=8)
         ax.set_xticks(alphas, [f"{alpha:g}" for alpha in alphas])
         ax.set_xlabel("α")
