@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from hdge.evaluators.crossed import Crossed, binomial_interval, crossed_auroc, crossed_interval, interval
+from hdge.evaluators.crossed import Crossed, binomial_interval, crossed_interval, interval
 from hdge.evaluators.influences import auroc_influence, average, mean_influence
 from hdge.study.errors import HdgeError
 from tests.reference import crossed as loops
@@ -22,6 +22,12 @@ differences = arrays.arrays(
     np.float64, st.tuples(st.integers(2, 5), st.integers(2, 12)), elements=st.integers(-3, 3).map(float)
 )
 noisy = st.integers(0, 2**32 - 1).map(np.random.default_rng)
+
+
+def crossed_auroc(method, baseline=None, parents=None) -> Crossed:
+    """Interval of the difference of two methods' AUROC, or of one method's less chance, from their scores."""
+    other = 0.5 if baseline is None else auroc_influence(*baseline, parents)
+    return interval(auroc_influence(*method, parents) - other)
 
 
 def limits(found: Crossed) -> tuple[float, ...]:

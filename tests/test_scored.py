@@ -8,7 +8,8 @@ import torch
 from hdge.cli import main
 from hdge.data.scored import read_scored
 from hdge.evaluators.calibration import negative_log_likelihood
-from hdge.evaluators.crossed import crossed_auroc, crossed_interval
+from hdge.evaluators.crossed import crossed_interval, interval
+from hdge.evaluators.influences import auroc_influence
 from hdge.evaluators.ood import auroc
 from hdge.study.errors import HdgeError
 from hdge.verdict.compare import compare_table
@@ -216,7 +217,7 @@ def test_a_comparison_has_the_crossed_interval(tmp_path):
         )
         return inside, {"noise": outside}
 
-    area = crossed_auroc(scores("a"), scores("b"))
+    area = interval(auroc_influence(*scores("a")) - auroc_influence(*scores("b")))
     assert table.loc["log q(x)", "low"] == pytest.approx(area.low, rel=1e-9)
     assert table.loc["log q(x)", "over"] == "seeds and images"
 

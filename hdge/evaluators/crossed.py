@@ -9,22 +9,19 @@ with a seed's effect a, an image's effect b, and their interaction c. :func:`cro
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy import special, stats
 
-from hdge.evaluators.influences import Influence, auroc_influence, mean_influence
+from hdge.evaluators.influences import Influence, mean_influence
 from hdge.evaluators.intervals import LEVEL, require_counts
 
 # The least variance, as a share of that over images alone, so that a standard error is at least half of theirs. With
 # the whole of it, an interval of three seeds that differ by chance alone covers 99 % instead of 96 %.
 FLOOR = 0.25
 ROUNDING = 1e-12  # an image whose value differs by less does not differ
-
-Scores = tuple[Float[np.ndarray, "seeds images"], Mapping[str, Float[np.ndarray, "seeds _"]]]
 
 
 @dataclass(frozen=True)
@@ -90,20 +87,6 @@ def crossed_interval(differences: Float[np.ndarray, "seeds images"], level: floa
         HdgeError: fewer than two images, or values that are not finite.
     """
     return interval(mean_influence(differences), level)
-
-
-def crossed_auroc(
-    method: Scores,
-    baseline: Scores | None = None,
-    parents: Mapping[str, Int[np.ndarray, "_ 2"]] | None = None,
-    level: float = LEVEL,
-) -> Crossed:
-    """Interval of the difference of two methods' AUROC, or of one method's less chance, by :func:`auroc_influence`.
-
-    A method is given by its scores of the test images and of each out-of-distribution set, as there.
-    """
-    other = 0.5 if baseline is None else auroc_influence(*baseline, parents)
-    return interval(auroc_influence(*method, parents) - other, level)
 
 
 def interval(measure: Influence, level: float = LEVEL) -> Crossed:
