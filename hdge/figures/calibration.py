@@ -73,7 +73,7 @@ def errors_figure(runs: pd.DataFrame) -> Figure:
     methods = by_mean(runs, "nll", True)
     figure, [axes] = subplots(1, len(MEASURES), 1.7 + 0.22 * len(methods), sharey=True)
     for ax, (value, name) in zip(axes, MEASURES.items(), strict=True):
-        run_dots(runs, value, name, ax, methods, 100 if value == "ece" else 1, value != "ece")
+        run_dots(runs, value, name, ax, methods, 100.0 if value == "ece" else 1.0, value != "ece")
     floors = 100 * runs.groupby("method")["ece_if_calibrated"].mean()[methods]
     axes[-1].plot(floors, range(len(methods)), "D", color="black", markersize=3.5, markerfacecolor="white", zorder=2)
     for ax, value in zip(axes, MEASURES, strict=True):  # once all marks stand, because ticks depend on the view

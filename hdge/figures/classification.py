@@ -23,7 +23,7 @@ def _least(table: pd.DataFrame, means: pd.Series, fence: float) -> float:
 
 def accuracy_dots(table: pd.DataFrame, ax: Axes, methods: list[str]) -> Axes:
     """Accuracy of every run on an axis of most methods; those far below, by Tukey's outer fence, are written."""
-    run_dots(table, "accuracy", "test accuracy (%)", ax, methods, 100)
+    run_dots(table, "accuracy", "test accuracy (%)", ax, methods, 100.0)
     means = 100 * table.groupby("method")["accuracy"].mean()
     lower, upper = means.quantile([0.25, 0.75])
     least = _least(table, means, lower - 3 * (upper - lower))

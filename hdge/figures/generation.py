@@ -130,7 +130,7 @@ def scores_figure(table: pd.DataFrame) -> Figure:
     for ax, score in zip(axes, scores, strict=True):
         part, percent = table[table["score"] == score], score == ACCURACY
         name = f"{score} (%)" if percent else score.replace(" on ", "\non ")
-        run_dots(part, "value", name, ax, methods, 100 if percent else 1)
+        run_dots(part, "value", name, ax, methods, 100.0 if percent else 1.0)
         for reference, style in zip(REFERENCES.values(), ("--", ":"), strict=True):
             for value in part.loc[part["method"] == reference, "value"]:
                 ax.axvline(value, color=GREY, linewidth=0.9, linestyle=style)

@@ -28,7 +28,7 @@ def within_row(row: int, count: int, height: float = 0.6) -> list[float]:
 
 
 def run_marks(
-    own: pd.DataFrame, value: str, row: int, colour: str, ax: Axes, unit: float = 1, interval: bool = True
+    own: pd.DataFrame, value: str, row: int, colour: str, ax: Axes, unit: float = 1.0, interval: bool = True
 ) -> None:
     """The runs of one row: a faint dot each, and their mean with its interval over seeds.
 
@@ -48,7 +48,13 @@ def run_marks(
 
 
 def run_dots(
-    table: pd.DataFrame, value: str, name: str, ax: Axes, methods: Sequence[str], unit: float = 1, interval: bool = True
+    table: pd.DataFrame,
+    value: str,
+    name: str,
+    ax: Axes,
+    methods: Sequence[str],
+    unit: float = 1.0,
+    interval: bool = True,
 ) -> Axes:
     """The runs of a method in a row, against an axis of this name; a method without values leaves its row empty."""
     for row, method in enumerate(methods):
