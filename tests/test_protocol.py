@@ -112,6 +112,8 @@ def test_the_protocol_was_committed_before_the_first_run_that_it_judges():
 
 
 def test_every_archived_run_of_the_repository_is_one_that_its_profile_asks_for():
-    for path in HOME.glob("papermill_runs/*/archive/*/record.json"):
-        method, _, seed = path.parent.name.rpartition("-seed")
-        assert load_profile(path.parts[-4]).archived_record(method, int(seed)) == path
+    for folder in HOME.glob("papermill_runs/*/archive"):
+        profile = load_profile(folder.parent.name)
+        for path in folder.glob("*/record.json"):
+            method, _, seed = path.parent.name.rpartition("-seed")
+            assert profile.archived_record(method, int(seed)) == path

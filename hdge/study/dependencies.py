@@ -47,12 +47,19 @@ def code_digest(modules: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for module in modules:
         digest.update(module.name.encode())
-        for tree in _trees(module):
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
-                    del node.body[0]
-            digest.update(_dump(tree).encode())
+        for text in _texts(module):
+            digest.update(_essence(text))
     return digest.hexdigest()
+
+
+@cache
+def _essence(text: str) -> bytes:
+    """Write what a module or a cell does, once a text: every measurement of every run asks for the same files."""
+    tree = _parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            del node.body[0]
+    return _dump(tree).encode()
 
 
 def _dump(node: Any) -> str:
@@ -69,7 +76,7 @@ def _dump(node: Any) -> str:
 def _direct_imports(source: Path, inside_functions: bool) -> list[Path]:
     """List the files that imports name, without the packages' ``__init__`` files, which only pass names on."""
     files = []
-    for node in (node for tree in _trees(source) for node in _nodes(tree, inside_functions)):
+    for node in (node for text in _texts(source) for node in _nodes(_parse(text), inside_functions)):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -93,14 +100,14 @@ def _nodes(tree: ast.AST, inside_functions: bool) -> Iterable[ast.AST]:
         yield from _nodes(node, inside_functions)
 
 
-def _trees(source: Path) -> list[ast.AST]:
-    """Parse a module, or a notebook's code cells."""
+def _texts(source: Path) -> list[str]:
+    """Read a module, or a notebook's code cells."""
     if source.suffix == ".py":
-        return [_parse(source.read_text())]
+        return [source.read_text()]
     remedy = "restore it, for example by `git checkout`"
     try:
         cells = read_json(source, remedy)["cells"]
-        return [_parse("".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
+        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except (KeyError, TypeError):
         raise HdgeError(f"{source} is no notebook; {remedy}.") from None
 
