@@ -1,3 +1,5 @@
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -107,9 +109,9 @@ def drawn():
     yield "toy", plane, lambda: toy.density_figure(plane), 8  # four planes and their colour bars
 
 
-@pytest.mark.parametrize("index", range(15))
-def test_every_figure_is_labelled_captioned_and_drawn_alike_twice(index, tmp_path):
-    name, table, draw, panels = list(drawn())[index]
+@pytest.mark.parametrize("name", [name for name, *_ in drawn()])
+def test_every_figure_is_labelled_captioned_and_drawn_alike_twice(name, tmp_path):
+    [(table, draw, panels)] = [found for drawing, *found in drawn() if drawing == name]
     figure = draw()
     assert len(figure.axes) == panels
     assert figure.get_suptitle()
@@ -125,6 +127,9 @@ def test_every_figure_is_labelled_captioned_and_drawn_alike_twice(index, tmp_pat
     assert figure.get_supxlabel().startswith(f"Scale: {study.scale}. ")
     study.save(again, table, name)
     assert (path.read_bytes(), path.with_suffix(".svg").read_bytes()) == before
+    again.canvas.draw()
+    extents = [text.get_window_extent() for text in again.texts]  # the title and the caption
+    assert all(0 <= extent.x0 < extent.x1 <= again.bbox.x1 for extent in extents)
     pd.testing.assert_frame_equal(stored, table.reset_index(drop=True), check_dtype=False, rtol=1e-5)
 
 
@@ -132,6 +137,30 @@ def test_a_method_that_cannot_classify_shows_its_loss():
     history = runs_table(epoch=1, loss=0.5, bits_per_dimension=4.0)
     [ax] = figures.classification.learning_figure(history).axes
     assert ax.get_ylabel() == "training loss"
+
+
+@pytest.mark.parametrize("range_", [(0.5, 0.6), (0.3, 0.85), (0.05, 0.9), (0.001, 0.95), (0.2, 1.0), (0.0, 1.0)])
+@pytest.mark.parametrize("columns", [4, 5])
+def test_numbers_on_an_axis_of_auroc_keep_apart(range_, columns):
+    figure, [axes] = style.subplots(1, columns, 2.0)
+    axes[0].set_yticks([0], ["a name as long as those of methods are"], fontsize=7)
+    for ax in axes:
+        figures.ood.auroc_axis(ax, pd.Series(range_))
+    figure.canvas.draw()
+    for ax in axes:
+        named = sorted((text for text in ax.get_xticklabels() if text.get_text()), key=lambda text: text.get_position())
+        assert "0.5" in [text.get_text() for text in named]
+        boxes = [text.get_window_extent() for text in named]
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_confidences_of_the_tour_share_a_scale_and_densities_do_not():
+    *_, (name, table, draw, _) = drawn()
+    assert name == "toy"
+    table.loc[table["method"] == "hdge", ["log_q_x", "confidence"]] *= 1.5
+    meshes = [ax.collections[0].get_clim() for ax in draw().axes[:4]]
+    assert meshes[0] != meshes[1]
+    assert meshes[2] == meshes[3] == (0.5, 0.75)
 
 
 def test_seeds_are_named_where_they_differ():

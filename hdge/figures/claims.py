@@ -43,7 +43,7 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     ]
     if not tested:
         return empty_figure("no claim with a difference can be tested here")
-    figure, [axes] = subplots(1, len(found), 2.0 + 0.17 * len(tested), sharey=True)
+    figure, [axes] = subplots(1, len(found), 2.0 + 0.115 * len(tested), sharey=True)
     for ax, (scale, table) in zip(axes, found.items(), strict=True):
         _column(ax, table.reindex(tested), NARROW_TICKS if len(found) > 1 else TICKS)
         ax.set_title(scale.split(" (")[0], fontsize=8)

@@ -159,7 +159,7 @@ def confusion_figure(table: pd.DataFrame) -> Figure:
         return frequent_confusions(table)
     methods = table["method"].unique()
     longest = max(len(str(name)) for name in table["label"])
-    figure, [axes] = subplots(1, len(methods), 4.4 + 0.08 * longest, sharey=True)
+    figure, [axes] = subplots(1, len(methods), 4.44 + 0.04 * longest, sharey=True)
     for ax, method in zip(axes, methods, strict=True):
         own = table[table["method"] == method]
         seeds = own["seeds"].iloc[0]

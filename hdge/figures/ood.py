@@ -22,6 +22,8 @@ def counts_phrase(n_in: int, outside: pd.DataFrame, column: str) -> str:
 
 
 EDGE = 1e-3  # the axis of AUROC is logarithmic in the odds up to this far from 0 and 1, and linear beyond
+TICKS = (0.5, 0.9, 0.1, 0.99, 0.7, 0.3, 1, 0.01, 0.8)  # of that axis, those first that most need their number
+ROOM = 0.22  # of the axis, that two numbers must be apart
 
 
 def auroc_phrase(table: pd.DataFrame, row: str = "method") -> str:
@@ -45,19 +47,21 @@ def spread_in(place: np.ndarray) -> np.ndarray:
     return special.expit(inner) + (place - inner) * EDGE
 
 
-def auroc_axis(ax: Axes, values: pd.Series, between: tuple[float, ...] = (0.3, 0.7, 0.8)) -> None:
+def auroc_axis(ax: Axes, values: pd.Series) -> None:
     """The axis of AUROC from a little below its values to a little above them, and at most to a little beyond 1."""
     ax.set_xscale("function", functions=(spread_out, spread_in))
-    least = spread_out(np.array([np.clip(values.min(), EDGE, 0.45)]))
-    low = spread_in(least - 0.4).item()
-    most = spread_out(np.array([np.clip(values.max(), 0.55, 1)]))
-    high = min(1 + EDGE / 2, spread_in(most + 0.4).item())
+    least, most = spread_out(np.array([np.clip(values.min(), EDGE, 0.45), np.clip(values.max(), 0.55, 1)]))
+    low, high = spread_in(np.array([least - 0.4, most + 0.4]))
+    high = min(high, 1 + EDGE / 2)
     ax.set_xlim(low, high)
-    more = () if high > 0.99 else between
-    ticks = [tick for tick in sorted((0.01, 0.1, 0.5, 0.9, 0.99, 1, *more)) if low < tick < high]
-    bare = {0.1, 0.99} if low < 0.1 else set()  # a wide range has no room for all numbers
-    bare |= {0.8} if np.ptp(spread_out(np.array([low, high]))) > 5 else set()
-    ax.set_xticks(ticks, ["" if tick in bare else f"{tick:g}" for tick in ticks], fontsize=6.5)
+    ticks = [tick for tick in TICKS if low < tick < high]
+    ends = spread_out(np.array([low, high]))
+    places = dict(zip(ticks, (spread_out(np.array(ticks)) - ends[0]) / np.ptp(ends), strict=True))
+    named: list[float] = []
+    for tick in ticks:
+        if all(abs(places[tick] - places[other]) > ROOM for other in named):
+            named.append(tick)
+    ax.set_xticks(ticks, [f"{tick:g}" if tick in named else "" for tick in ticks], fontsize=6.5)
     ax.axvline(0.5, **DOTTED)
 
 
@@ -126,7 +130,7 @@ def variation_figure(table: pd.DataFrame) -> Figure:
         before_and_after(own, "auroc", "auroc_matched", "AUROC", ax, methods, True, 1.0)
         ax.axvline(own["variation"].iloc[0], color="black", linewidth=0.9, linestyle="--")
         values = pd.concat([matched["auroc"], matched["auroc_matched"], matched["variation"]])
-        auroc_axis(ax, values, () if values.max() > 0.85 else (0.7,))  # narrow panels have no room for it beside 0.9
+        auroc_axis(ax, values)
         ax.set_title(ood_set)
     marks = [
         handle(GREY, "as it is", markerfacecolor="white", linestyle=""),

@@ -1,5 +1,7 @@
 """The figure of the tour: a density on the plane."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -16,9 +18,12 @@ def density_figure(table: pd.DataFrame) -> Figure:
     methods = [method for method in dict.fromkeys(table["method"]) if method != "data"]
     figure, axes = subplots(2, len(methods), 6.4, sharex=True, sharey=True)
     for row, (reading, name) in zip(axes, READINGS.items(), strict=True):
+        look: dict[str, Any] = {"cmap": "viridis", "shading": "nearest", "rasterized": True}
+        if reading == "confidence":  # it compares between columns; densities do not, which have a constant each
+            look |= {"vmin": table[reading].min(), "vmax": table[reading].max()}
         for ax, method in zip(row, methods, strict=True):
             grid = table[table["method"] == method].pivot(index="x2", columns="x1", values=reading)
-            mesh = ax.pcolormesh(grid.columns, grid.index, grid, cmap="viridis", shading="nearest", rasterized=True)
+            mesh = ax.pcolormesh(grid.columns, grid.index, grid, **look)
             ax.set(aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
             figure.colorbar(mesh, ax=ax, label=name)
             for marker, (_, own) in zip("o^s", points.groupby("label"), strict=True):
@@ -26,7 +31,7 @@ def density_figure(table: pd.DataFrame) -> Figure:
     name_grid(axes, [label(method) for method in methods], ["x₂", "x₂"], "x₁")
     return describe(
         figure,
-        "Density and confidence of two networks on a plane, around three arms of training points",
+        "Density and confidence on a plane, around three arms of training points",
         f"A column is one network (seed 0). n: {len(points)} of the training points, in white, with a shape a class. "
         "Brighter is higher. If a density has learnt the data, it is bright on the arms and dark away from them.",
     )
