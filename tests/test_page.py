@@ -14,8 +14,9 @@ from hdge.figures.page import Section, page
 from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
 from hdge.study.study import Study
+from hdge.verdict.claims import claims
 from hdge.verdict.report import write_report
-from hdge.verdict.results import clearest
+from hdge.verdict.results import HEADLINES, clearest, headline
 
 
 def test_text_is_shown_and_not_obeyed(tmp_path):
@@ -75,6 +76,26 @@ def test_the_clearest_claim_is_the_furthest_from_another_verdict():
     claims.loc[claims["claim"] == "strongly", "method"] = "hdge_jem"
     assert "“weakly”" in clearest(claims, "reproduced")[0]
     assert "“strongly”" in clearest(claims[claims["method"] == "hdge_jem"], "reproduced")[0]
+
+
+def test_a_headline_says_each_verdict_once_and_last_what_is_untested():
+    def said(*found, provisional=False):
+        scales = zip(("digits", "cifar10-small", "cifar100-small"), found, strict=True)
+        row = {"claim": "so", "provisional": provisional}
+        return headline("so", {name: pd.DataFrame([{**row, "verdict": verdict}]) for name, verdict in scales})
+
+    untested = "not testable here"
+    assert said("reproduced", "contradicted", "reproduced") == (
+        "- **so** – reproduced on digits, CIFAR-100; contradicted on CIFAR-10"
+    )
+    assert said(untested, "undecided", untested) == "- **so** – undecided on CIFAR-10; not testable elsewhere"
+    assert said(untested, untested, untested) == "- **so** – not testable"
+    assert "provisionally undecided on digits, CIFAR-10, CIFAR-100" in said(*["undecided"] * 3, provisional=True)
+
+
+def test_headlines_are_claims_of_a_group_each():
+    groups = {claim.name: claim.group for claim in claims()}
+    assert len({groups[name] for name in HEADLINES}) == len(HEADLINES)
 
 
 def test_a_studys_report_has_every_claim_and_every_picture(tmp_path):
