@@ -104,7 +104,9 @@ def test_precision_that_differs_is_no_pair(study, monkeypatch):
     add(study, "cross_entropy_twice", 0)
     row, _ = verdict_of(study, monkeypatch, a_claim())
     assert row["verdict"] == "not testable here"
-    assert row["reason"] == "hdge and cross_entropy have 2 seeds in common; the rule needs 3"
+    unlike = ", ".join(f"{seed} (bfloat16 and float32)" for seed in (2, 3))
+    told = f"hdge and cross_entropy have 2 seeds in common; the rule needs 3; precisions differ at seed {unlike}"
+    assert row["reason"] == told
 
 
 @pytest.mark.parametrize(

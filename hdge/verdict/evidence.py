@@ -69,15 +69,11 @@ class Evidence:
             if record.get("outcome", "finished") != "finished"
         ]
 
-    def common(self, rows: Sequence[str]) -> list[int]:
-        """List the seeds that all rows have, trained in the same precision."""
+    def precisions(self, rows: Sequence[str]) -> dict[int, set[str]]:
+        """Return, for every seed that all rows have, the precisions in which they were trained: one if they pair."""
         found = [self.ended.get(row, {}) for row in rows]
         seeds = sorted(set.intersection(*map(set, found))) if found else []
-
-        def precisions(seed: int) -> set[str]:
-            return {own[seed].folder.record()["machine"]["precision"] for own in found}
-
-        return [seed for seed in seeds if len(precisions(seed)) == 1]
+        return {seed: {own[seed].folder.record()["machine"]["precision"] for own in found} for seed in seeds}
 
     def measure(self, measure: Measure, row: str, seeds: Sequence[int], within: str = "") -> Influence:
         """Measure a row's runs of some seeds; detection of one set, if it is named, or else the mean over all sets."""

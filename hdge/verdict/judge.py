@@ -107,9 +107,12 @@ def compare(claim: Claim, evidence: Evidence, baseline: str, within: str = "") -
     Returns the columns of a table, and the interval with all it rests on.
     """
     rows = _contrasted(claim, baseline)
-    seeds = evidence.common(rows)
+    precisions = evidence.precisions(rows)
+    seeds = [seed for seed, own in precisions.items() if len(own) == 1]
     if len(seeds) < LEAST_SEEDS:
-        raise MissingError(f"{' and '.join(rows)} have {len(seeds)} seeds in common; the rule needs {LEAST_SEEDS}")
+        said = f"{' and '.join(rows)} have {len(seeds)} seeds in common; the rule needs {LEAST_SEEDS}"
+        unlike = [f"{seed} ({' and '.join(sorted(own))})" for seed, own in precisions.items() if len(own) > 1]
+        raise MissingError(f"{said}; precisions differ at seed {', '.join(unlike)}" if unlike else said)
 
     def of(row: str) -> Influence:
         return evidence.measure(claim.measure, row, seeds, within)
