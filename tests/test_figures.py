@@ -143,7 +143,7 @@ def test_a_method_that_cannot_classify_shows_its_loss():
 @pytest.mark.parametrize("columns", [4, 5])
 def test_numbers_on_an_axis_of_auroc_keep_apart(range_, columns):
     figure, [axes] = style.subplots(1, columns, 2.0)
-    axes[0].set_yticks([0], ["a name as long as those of methods are"], fontsize=7)
+    axes[0].set_yticks([0], [max((entry.label for entry in roster.METHODS.values()), key=len)], fontsize=7)
     for ax in axes:
         figures.ood.auroc_axis(ax, pd.Series(range_))
     figure.canvas.draw()

@@ -165,6 +165,7 @@ def confusion_figure(table: pd.DataFrame) -> Figure:
         seeds = own["seeds"].iloc[0]
         counted = f"n = {own['count'].sum():,}, {seeds} seed{'s' if seeds > 1 else ''}"
         confusion_matrix(own, ax).set_title(f"{label(method)} ({counted})")
+        ax.set_anchor("N")  # panels are square, and the room that they leave lies below them
     for ax in axes[1:]:
         ax.set_ylabel("")
     return describe(

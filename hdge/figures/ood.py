@@ -23,7 +23,7 @@ def counts_phrase(n_in: int, outside: pd.DataFrame, column: str) -> str:
 
 EDGE = 1e-3  # the axis of AUROC is logarithmic in the odds up to this far from 0 and 1, and linear beyond
 TICKS = (0.5, 0.9, 0.1, 0.99, 0.7, 0.3, 1, 0.01, 0.8)  # of that axis, those first that most need their number
-ROOM = 0.22  # of the axis, that two numbers must be apart
+CHARACTER = 0.0116  # width of a number's character, as a part of a figure's panels side by side
 
 
 def auroc_phrase(table: pd.DataFrame, row: str = "method") -> str:
@@ -57,9 +57,11 @@ def auroc_axis(ax: Axes, values: pd.Series) -> None:
     ticks = [tick for tick in TICKS if low < tick < high]
     ends = spread_out(np.array([low, high]))
     places = dict(zip(ticks, (spread_out(np.array(ticks)) - ends[0]) / np.ptp(ends), strict=True))
+    grid = ax.get_subplotspec()
+    character = CHARACTER * (grid.get_gridspec().ncols if grid else 1)
     named: list[float] = []
     for tick in ticks:
-        if all(abs(places[tick] - places[other]) > ROOM for other in named):
+        if all(abs(places[tick] - places[other]) > character * (1 + len(f"{tick:g}{other:g}") / 2) for other in named):
             named.append(tick)
     ax.set_xticks(ticks, [f"{tick:g}" if tick in named else "" for tick in ticks], fontsize=6.5)
     ax.axvline(0.5, **DOTTED)
