@@ -11,7 +11,7 @@ from hdge.study import contents
 from hdge.study.config import HOME
 from hdge.study.dependencies import code_digest, imported_modules, training_code
 from hdge.study.measurements import CRITIC, KINDS, determined_by, seeds_of
-from hdge.study.profiles import job_name, load_profile
+from hdge.study.profiles import avx2_alone, job_name, load_profile
 from hdge.study.roster import has_chains
 
 profile = load_profile(config.get("profile", "digits"))
@@ -89,6 +89,12 @@ def judged(notebook):
 def protocol_of(notebook):
     parts = [KINDS[kind].protocol for kind in contents.NOTEBOOKS[notebook].measured]
     return "".join(str(getattr(profile, part)) for part in parts if part)
+
+
+def environment_of(notebook):
+    """The tour trains two networks of its own; with these its table is the same on all x86-64 processors."""
+    own = avx2_alone() if contents.NOTEBOOKS[notebook].needs == "nothing" else {}
+    return "".join(f"{name}={value} " for name, value in own.items())
 
 
 def parameters(**extra):
@@ -178,9 +184,11 @@ for notebook in DRAWN:
             given=parameters(),
             scale=profile.scale,  # every caption says it
             measured=protocol_of(notebook),
+            environment=environment_of(notebook),
         threads: 1
         resources:
             mem_mb=4000,
             runtime=60,
         shell:
-            '"$HDGE_PYTHON" -m hdge.cli notebook {input[0]:q} {log.notebook:q} --root . --parameters {params.given:q}'
+            '{params.environment}"$HDGE_PYTHON" -m hdge.cli notebook {input[0]:q} {log.notebook:q} --root .'
+            " --parameters {params.given:q}"

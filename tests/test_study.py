@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hdge.study import dependencies, notebooks
 from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
+from hdge.verdict.results import PROFILES
 
 MEASURED = ["measure cross_entropy", "measure hdge", "measure jem"]
 
@@ -102,6 +104,12 @@ def test_snakemakes_own_report_holds_every_picture_and_table(study, tmp_path):
     assert done.returncode == 0, done.stderr
     text = page.read_text()
     assert all(path.name in text for path in (study.folder / "figures" / "smoke").glob("*.*"))
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other processors round differently")
+def test_the_tour_is_the_same_on_every_processor_and_in_every_profile(study):
+    drawn = (study.folder / "figures" / "smoke" / "00_tour_density.csv").read_bytes()
+    assert [(HOME / "figures" / name / "00_tour_density.csv").read_bytes() == drawn for name in PROFILES] == [True] * 3
 
 
 def test_a_row_is_one_job_of_training_and_one_of_measurement(study):

@@ -108,9 +108,7 @@ class Profile:
     @property
     def environment(self) -> dict[str, str]:
         """What PyTorch, oneDNN and MKL read at their start; they choose kernels by the processor otherwise."""
-        if not self.instructions or platform.machine() not in ("x86_64", "AMD64"):
-            return {}
-        return {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+        return avx2_alone() if self.instructions else {}
 
     def runs(self, variants: bool = False) -> list[tuple[str, int]]:
         """List every (row, seed) of the methods, optional ones included, and of the variants if asked for."""
@@ -168,6 +166,13 @@ def job_name(row: str, seeds: Sequence[int]) -> str:
 def reference(row: str) -> str:
     """Name the variant of a row that trains for twice the epochs."""
     return f"{row}_twice"
+
+
+def avx2_alone() -> dict[str, str]:
+    """Variables that leave newer instructions of an x86-64 processor unused; none on other processors."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return {}
+    return {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 
 
 def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
