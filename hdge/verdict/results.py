@@ -75,7 +75,7 @@ def summary(committed: bool = False) -> list[str]:
     for verdict in ("reproduced", "contradicted"):
         lines += [f"- {text}" for text in clearest(every, verdict)]
     lines += [f"- `{name}`: {text}" for name in tables for text in why_k_hardly_matters(name, committed)][-1:]
-    lines += ["", f"In each cell: {', '.join(get_args(Outcome))}.", ""]
+    lines += ["", f"A cell counts claims, in this order: {', '.join(get_args(Outcome))}.", ""]
     lines += header(["claims about", *(f"`{name}`" for name in tables)])
     for group in stated()["groups"]:
         counts = (counted(table[table["group"] == group]) for table in tables.values())
