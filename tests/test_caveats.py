@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from hdge.study.profiles import load_profile
+from hdge.verdict.answer import after_holm
 from hdge.verdict.caveats import attacks, calibration, caveats, scores, smoothness
-from hdge.verdict.results import after_holm, claim_line, single_comparisons
+from hdge.verdict.results import claim_line, single_comparisons
 
 INCEPTION = "Inception-score formula on the study's classifier"
 STRONG = "APGD, FAB and Square"

@@ -14,9 +14,9 @@ from hdge.figures.page import Section, page
 from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
 from hdge.study.study import Study
+from hdge.verdict.answer import HEADLINES, against_jem, clearest, headline, without_batch_norm
 from hdge.verdict.claims import claims
 from hdge.verdict.report import write_report
-from hdge.verdict.results import HEADLINES, clearest, headline
 
 
 def test_text_is_shown_and_not_obeyed(tmp_path):
@@ -79,9 +79,9 @@ def test_the_clearest_claim_is_the_furthest_from_another_verdict():
 
 
 def test_a_headline_says_each_verdict_once_and_last_what_is_untested():
-    def said(*found, provisional=False):
+    def said(*found, provisional=False, low=0.01, high=0.05):
         scales = zip(("digits", "cifar10-small", "cifar100-small"), found, strict=True)
-        row = {"claim": "so", "provisional": provisional}
+        row = {"claim": "so", "provisional": provisional, "low": low, "high": high, "delta": 0.04}
         return headline("so", {name: pd.DataFrame([{**row, "verdict": verdict}]) for name, verdict in scales})
 
     untested = "not testable here"
@@ -90,7 +90,40 @@ def test_a_headline_says_each_verdict_once_and_last_what_is_untested():
     )
     assert said(untested, "undecided", untested) == "- **so** – undecided on CIFAR-10; not testable elsewhere"
     assert said(untested, untested, untested) == "- **so** – not testable"
+    small = said("reproduced", "contradicted", "undecided", low=-0.01, high=0.03)
+    assert (
+        small == "- **so** – reproduced within δ on digits; contradicted within δ on CIFAR-10; undecided on CIFAR-100"
+    )
     assert "provisionally undecided on digits, CIFAR-10, CIFAR-100" in said(*["undecided"] * 3, provisional=True)
+
+
+def accuracies(**of_rows):
+    rows = [(row, seed, value) for row, values in of_rows.items() for seed, value in enumerate(values)]
+    return pd.DataFrame(rows, columns=["method", "seed", "accuracy"])
+
+
+def test_claims_against_a_weak_baseline_are_counted_beside_its_accuracy():
+    verdicts = pd.DataFrame(
+        {"verdict": ["reproduced"] * 3 + ["undecided"], "baseline": ["jem", "jem", "supcon", "jem"]}
+    )
+    weak = accuracies(cross_entropy=[0.8, 0.82], jem=[0.7, 0.7])
+    [told] = against_jem({"digits": verdicts, "cifar10-small": verdicts}, {"digits": None, "cifar10-small": weak})
+    assert told == (
+        "Of the claims reproduced, 2 on CIFAR-10 compare with JEM. JEM's accuracy lies below cross-entropy's by "
+        "11.0 on CIFAR-10, in points. In the paper it is 1.4 on CIFAR-10."
+    )
+    assert against_jem({"digits": verdicts[2:]}, {"digits": weak}) == []
+
+
+def test_accuracy_without_batch_norm_is_told_where_its_sign_differs():
+    gains = accuracies(cross_entropy=[0.5, 0.5, 0.5], hdge=[0.51, 0.52, 0.53])
+    for judged, told in ((-0.01, 1), (0.01, 0), (float("nan"), 0)):
+        claim = pd.DataFrame({"claim": [HEADLINES[0]], "difference": [judged]})
+        said = without_batch_norm(claim, gains)
+        assert len(said) == told
+        # Student's 97.5 % quantile at two degrees of freedom is 4.303, and the standard error 1 / sqrt(3) points.
+        assert not said or "by +2.00 points [-0.48, +4.48], over 3 seeds" in said[0]
+    assert without_batch_norm(claim, None) == []
 
 
 def test_headlines_are_claims_of_a_group_each():

@@ -19,7 +19,7 @@ from hdge.study import dependencies, notebooks
 from hdge.study.config import HOME
 from hdge.study.errors import HdgeError
 from hdge.study.roster import METHODS
-from hdge.verdict.results import PROFILES
+from hdge.verdict.answer import PROFILES
 
 MEASURED = ["measure cross_entropy", "measure hdge", "measure jem"]
 

@@ -57,15 +57,17 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     figure.legend(handles=marks, ncols=len(marks), fontsize=7, **place)
     counted = pd.concat([table.reindex(tested)[["n", "seeds"]] for table in found.values()])
     images, seeds = (counts_range(counted.loc[counted[column] > 0, column]) for column in ("n", "seeds"))
+    provisional = any(bool(table.reindex(tested)["provisional"].eq(True).any()) for table in found.values())
+    hollow = "A hollow mark has fewer seeds than planned. " if provisional else ""
     return describe(
         figure,
         "The paper's claims against their verdicts\n",  # its second line is the legend's
         "A mark is a claim's primary contrast, with its 95 % interval over seeds and test images. For samples the "
         "interval is over seeds alone, and counted costs do not vary. The unit is δ, the smallest difference of "
-        "interest. Right of 0 is the claimed side. In the grey band a difference is too small to matter. Beyond the "
-        "band the axis is logarithmic. Diamonds are the paper's own differences. A hollow "
-        f"mark has fewer seeds than planned. n: {images} test images and {seeds} seeds a claim. Claims without a "
-        "difference, or not testable at any scale, stand in the table.",
+        "interest. Right of 0 is the claimed side, and colour the verdict. A difference in the grey band is smaller "
+        "than δ, whatever its colour. Claims of being as good hold right of −1. Beyond the band the axis is "
+        f"logarithmic. Diamonds are the paper's differences, on its own data. {hollow}n: {images} test images and "
+        f"{seeds} seeds a claim. Claims without a difference, or not testable at any scale, are not drawn.",
     )
 
 

@@ -13,7 +13,7 @@ from hdge.study.errors import HdgeError
 from hdge.study.files import atomic_write
 from hdge.study.study import Study
 from hdge.study.values import read_json
-from hdge.verdict.results import clearest, counts_phrase, said
+from hdge.verdict.answer import clearest, counts_phrase, said
 
 LONGEST = 40  # rows of a table that a page shows; the file has all
 
