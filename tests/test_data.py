@@ -71,11 +71,27 @@ def test_every_augmented_image_is_a_crop_of_the_reflected_border(seed, padding, 
     crops = augment(images, generator(seed + 1), padding, flip, noise=0.0)
     padded = F.pad(to_unit(images), (padding,) * 4, mode="reflect")
     windows = padded.unfold(2, 8, 1).unfold(3, 8, 1)  # image, channel, row, column of the window, 8, 8
-    for crop, window in zip(crops, windows, strict=False):
+    for crop, window in zip(crops, windows, strict=True):
         candidates = window.flatten(1, 2).transpose(0, 1)
         if flip:
             candidates = torch.cat([candidates, candidates.flip(-1)])
         assert (candidates == crop).flatten(1).all(1).any()
+
+
+def test_augmentation_mirrors_half_of_the_images_and_takes_every_crop_and_noise():
+    ramp = torch.arange(8, dtype=torch.uint8).expand(400, 1, 8, 8)
+    mirrored = augment(ramp, generator(), 0, True, 0.0).eq(to_unit(ramp).flip(3)).flatten(1).all(1)
+    # The standard error of a share of 400 images is sqrt(0.5 * 0.5 / 400) = 0.025; four of them.
+    assert mirrored.float().mean().item() == pytest.approx(0.5, abs=0.1)
+    # A border of 2 pixels has 5 crops a direction; 400 images miss one with probability 5 * 0.8^400 = 1e-38.
+    across = augment(ramp, generator(), 2, False, 0.0)[:, 0, 0]
+    down = augment(ramp.transpose(2, 3), generator(), 2, False, 0.0)[:, 0, :, 0]
+    for crops in (across, down):
+        assert len({tuple(crop.tolist()) for crop in crops}) == 5
+    grey = torch.full((200, 1, 16, 16), 128, dtype=torch.uint8)
+    noisy = augment(grey, generator(), 0, False, 0.03)
+    # Five standard errors, as below: pixels are in [0, 1], and the noise is told on a range twice as wide.
+    assert 2 * (noisy - 128 / 255).std().item() == pytest.approx(0.03, abs=4.7e-4)
 
 
 def test_augmentation_is_the_generators_alone():
