@@ -52,6 +52,7 @@ OF_VALUES = {
     "mean_influence": influences.mean_influence,
     "auroc_influence": lambda values: influences.auroc_influence(values, {"far": np.eye(2)}),
     "crossed_interval": crossed.crossed_interval,
+    "log_odds": lambda values: ood.log_odds(torch.from_numpy(values)),
     "scores_of": lambda values: ood.scores_of(Outputs(torch.from_numpy(values), torch.zeros(2))),
     "expected_ece_if_calibrated": lambda values: calibration.expected_ece_if_calibrated(torch.from_numpy(values)),
     "all_scores": lambda values: approximation.all_scores(torch.from_numpy(values), 0.1, "l2"),
@@ -130,6 +131,17 @@ def test_no_other_evaluator_counts_what_is_not_finite(name, value):
     values[0, 1] = value
     assert "a finite number" in refused(OF_VALUES[name], values)
     assert "at least" in refused(OF_VALUES[name], np.empty((0, 2)))
+
+
+@pytest.mark.parametrize("name", ["mean_a", "root_a", "mean_b", "covariance_b"])
+@given(value=STRANGE)
+@settings(deadline=None, max_examples=5)
+def test_a_distance_of_moments_that_are_not_finite_is_not_zero(name, value):
+    moments = {"mean_a": np.zeros(2), "root_a": np.eye(2), "mean_b": np.zeros(2), "covariance_b": np.eye(2)}
+    assert generation.gaussian_distance(**moments) == 0
+    moments[name].flat[0] = value
+    place = ", ".join("0" * moments[name].ndim)
+    assert refused(lambda: generation.gaussian_distance(**moments)).startswith(f"{name}[{place}] is {value};")
 
 
 def test_gradient_norms_are_checked_as_logits_are():

@@ -78,7 +78,15 @@ def gaussian_distance(
     mean_b: Float[np.ndarray, " d"],
     covariance_b: Float[np.ndarray, "d d"],
 ) -> float:
-    """Squared Fréchet distance of two Gaussians, the first given by the square root of its covariance."""
+    """Squared Fréchet distance of two Gaussians, the first given by the square root of its covariance.
+
+    Raises:
+        HdgeError: a mean, root or covariance that is not finite.
+    """
+    finite("mean_a", mean_a, dimensions=1)
+    finite("root_a", root_a, dimensions=2)
+    finite("mean_b", mean_b, dimensions=1)
+    finite("covariance_b", covariance_b, dimensions=2)
     product = np.linalg.eigvalsh(root_a @ covariance_b @ root_a).clip(min=0)
     squares = np.square(mean_a - mean_b).sum() + np.square(root_a).sum() + np.trace(covariance_b)
     return float(max(0.0, squares - 2 * np.sqrt(product).sum()))

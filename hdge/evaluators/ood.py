@@ -60,7 +60,11 @@ def log_odds(logits: Logits) -> Float[Tensor, " n"]:
     .. math:: \log \frac{q}{1 - q} = \max_y f(x)[y] - \log \sum_{y \ne \hat y} \exp f(x)[y], \qquad q = \max_y q(y|x)
 
     Log-odds keep apart what q rounds to 1: in double precision, a lead of 37 nats.
+
+    Raises:
+        HdgeError: no image, or a logit that is not finite.
     """
+    finite("logits", logits, dimensions=2)
     top, label = logits.max(dim=1, keepdim=True)
     return top.squeeze(1) - logits.scatter(1, label, -torch.inf).logsumexp(dim=1)
 
