@@ -157,8 +157,11 @@ def test_help_describes_every_setting_and_a_shell_completes_them(capsys):
     for kind, group in [(TrainConfig, ""), *((kind, f"{name}.") for name, kind in BLOCKS.items())]:
         for field in fields(kind):
             if field.name not in BLOCKS:
-                # Beside the usage, an option stands with its value and its description, which ends with its type.
-                assert re.search(rf" --{group}{field.name} (?!\[?--)\S.*?\w\.? \(type: ", told), field.name
+                # Beside the usage, an option stands with its value and its own description, which ends with its type.
+                option = re.escape(f"{group}{field.name}")
+                value = r"(?:\{[^}]*\}|\[[^\]]*\]|[^\s\[{-]\S*)"
+                described = rf" --{option} {value} (?!\(type: |--)(?:(?! --).)+? \(type: "
+                assert re.search(described, told), field.name
     with pytest.raises(SystemExit):
         main(["--print-completion=shtab-bash"])
     assert "--learning_rate" in capsys.readouterr().out
@@ -186,6 +189,7 @@ def test_a_profile_of_ones_own_has_the_documented_protocols_and_may_change_them(
         ("attacks: {linf: [8, 4]}", "attacks.linf is .* in rising order"),
         ("attacks: {checked: [[l2, 7.0]]}", "attacks.checked holds l2 7.0"),
         ("attacks: {steps: x}", "steps is 'x'; it must be int"),
+        ("attacks: {noise_radius: 5}", "attacks.noise_radius is 5; it must be one of attacks.linf"),
         ("attacks: {noise_draws: 0}", "attacks.noise_draws is 0; it must be at least 1"),
         ("samples: {step_size: -1}", "samples.step_size is -1"),
         ("samples: {noise: -1}", "samples.noise is -1"),

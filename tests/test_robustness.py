@@ -17,7 +17,6 @@ from hdge.measure import attacks
 from hdge.measure.attacks import UNITS, ThroughNoise, attack_network, pgd, withstands_pgd
 from hdge.methods.base import frozen
 from hdge.study.config import TrainConfig
-from hdge.study.profiles import load_profile
 from hdge.study.runs import Run, RunFolder
 from hdge.study.settings import AttackNorm, AttackProtocol, ViewSettings
 
@@ -164,17 +163,6 @@ def test_the_mean_through_noise_is_the_loop():
     for i in range(4):
         mean = sum(torch.softmax(model(images[i : i + 1] + draw), dim=1) for draw in noisy.draws) / 3
         torch.testing.assert_close(noisy(images)[i : i + 1], mean.log())
-
-
-@pytest.mark.parametrize(
-    "protocol", [load_profile(name).attacks for name in ("smoke", "digits", "cifar10-small", "paper")]
-)
-def test_what_is_checked_is_part_of_the_sweep(protocol):
-    for norm, radius in protocol.checked:
-        assert radius in protocol.radii(norm)
-    assert protocol.noise_radius in protocol.linf
-    for norm in UNITS:
-        assert list(protocol.radii(norm)) == sorted(set(protocol.radii(norm)))
 
 
 # A hand-made run: 10 images, 8 right at first; at the checked radius 6 under PGD and 4 under AutoAttack.
