@@ -30,6 +30,22 @@ def direct(path: Path) -> set[Path]:
     return {module for module in found if module.exists()}
 
 
+def unseen(path: Path) -> list[str]:
+    """Imports that `direct` cannot follow: relative ones, whole rooms, and names that a room itself holds."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.level:
+            found.append("." * node.level + (node.module or ""))
+        elif isinstance(node, ast.ImportFrom) and (HOME / Path(*str(node.module).split("."))).is_dir():
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        ours = [name for name in names if name.split(".")[0] == "hdge" and name != "hdge.__version__"]
+        found += [name for name in ours if not (HOME / Path(*name.split(".")).with_suffix(".py")).exists()]
+    return found
+
+
 def room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0]
 
@@ -37,6 +53,11 @@ def room(path: Path) -> str:
 def test_the_rooms_are_these_and_no_more():
     there = {path.name for path in PACKAGE.iterdir() if path.name not in ("__init__.py", "__pycache__", "py.typed")}
     assert there == {*ROOMS, "cli.py"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_name_modules(path):
+    assert not unseen(path), f"{path} imports {unseen(path)}; name modules, as in `from hdge.core.losses import nll`"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
