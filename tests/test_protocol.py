@@ -82,7 +82,7 @@ def test_the_protocol_is_its_newest_version_and_only_that():
 
 
 def test_every_judged_run_of_the_repository_began_under_a_version_of_the_protocol():
-    known = {one["sha256"] for one in protocol.versions()}
+    known, checked = {one["sha256"] for one in protocol.versions()}, set()
     for name in JUDGED:
         profile = load_profile(name)
         for row, seed in profile.runs(variants=True):
@@ -90,6 +90,8 @@ def test_every_judged_run_of_the_repository_began_under_a_version_of_the_protoco
             if record.exists():
                 assert seed >= 100
                 assert json.loads(record.read_text())["protocol"] in known, record
+                checked.add(name)
+    assert checked == set(JUDGED)
 
 
 def test_the_protocol_was_committed_before_the_first_run_that_it_judges():
@@ -112,8 +114,11 @@ def test_the_protocol_was_committed_before_the_first_run_that_it_judges():
 
 
 def test_every_archived_run_of_the_repository_is_one_that_its_profile_asks_for():
+    checked = set()
     for folder in HOME.glob("papermill_runs/*/archive"):
         profile = load_profile(folder.parent.name)
         for path in folder.glob("*/record.json"):
             method, _, seed = path.parent.name.rpartition("-seed")
             assert profile.archived_record(method, int(seed)) == path
+            checked.add(folder.parent.name)
+    assert checked >= set(JUDGED)
