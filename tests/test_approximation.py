@@ -75,9 +75,11 @@ def test_drawn_partitions_end_in_the_whole_sum_and_are_unbiased_in_z(normalize):
 def test_partition_errors_follow_their_first_order_law_at_large_sizes(runs):
     table = approximation.partition_table(runs)
     large = table[table["size"] == 256].groupby("seed")[["spread", "expected_spread"]].mean()
+    assert large.index.tolist() == [0, 1]
     # A standard deviation from 32 draws is known to 1 / sqrt(2 * 31) = 13 %, a mean over 3 classes to 7 %; thrice that.
     assert np.allclose(large["spread"] / large["expected_spread"], 1, atol=0.22)
     whole = table[table["size"] == IMAGES]
+    assert len(whole) == 2 * CLASSES
     assert (whole[["bias", "spread", "expected_spread"]].abs() < 1e-12).all(axis=None)
 
 
@@ -91,10 +93,13 @@ def test_weight_rises_with_k_from_nothing_to_one(runs):
     assert set(chosen["size"]) == {7, 64, IMAGES}
     same = ["seed", "temperature", "size"]
     both = chosen.merge(table, on=same)  # sizes are nested in the same orders of images
+    assert set(both["seed"]) == {0, 1}
+    assert set(both["size"]) == {64, IMAGES}
     assert np.allclose(both["weight_x"], both["weight_y"], rtol=1e-12, atol=0)
     with pytest.raises(HdgeError, match="sizes is .*; it must be some numbers from 1 to"):
         approximation.partition_table(runs, sizes=[10 * IMAGES])
     one = table[(table["size"] == IMAGES) & (table["temperature"] == 1.0)]
+    assert len(one) == 2
     assert one["low"].tolist() == pytest.approx(one["high"].tolist())  # the whole pool leaves nothing to draw
 
 
@@ -107,6 +112,7 @@ def test_staleness_is_the_change_between_epochs(runs):
     partitions = [formulas.log_partition(path[e].double().tolist(), CLASSES, 0.1, "l2") for e in (2, 0)]
     assert row["partition_shift"] == pytest.approx(np.mean(np.abs(np.subtract(*partitions))))
     assert set(table["lag"]) == {1, 2, 4}
+    assert approximation.staleness_table([]).columns.equals(table.columns)
 
 
 def test_gradient_lengths_are_the_gradients_of_the_two_terms(runs):

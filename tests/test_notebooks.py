@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 import tokenize
 
 import nbformat
@@ -72,5 +73,6 @@ def test_no_number_of_this_study_is_typed_into_a_verdict(cells):
     sources = [cell.source for cell in cells]
     for i, source in enumerate(sources):
         if source.startswith("## Verdict"):
+            assert not re.search(r"\d\.\d\d", source + sources[i + 1])
             assert "=" in sources[i + 1] or "(" in sources[i + 1]
             assert cells[i + 1].cell_type == "code"
