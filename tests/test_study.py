@@ -278,8 +278,11 @@ for method, own in (("cross_entropy", {}), ("hdge", {"queue": {"size": 50}}), ("
 
 def test_a_second_machine_leaves_the_tracked_tables_as_they_are():
     """Measured seconds stand in tables that are not tracked, and in no other."""
+    if not (HOME / ".git").exists():
+        pytest.skip("no checkout, whose tracked tables git lists")
     tracked = subprocess.run(["git", "ls-files", "figures"], cwd=HOME, capture_output=True, text=True, check=False)
     names = [HOME / name for name in tracked.stdout.split() if name.endswith(".csv") and "benchmarks" not in name]
+    assert names
     for path in names:
         header = path.read_text().splitlines()[0]
-        assert not {"seconds", "minutes", "bytes"} & set(header.replace(",", "_").split("_")), path
+        assert not {"second", "seconds", "minutes", "bytes"} & set(header.replace(",", "_").split("_")), path
