@@ -217,7 +217,7 @@ def test_claims_without_runs_are_rows_all_the_same(study):
     table, singles = judged(study)
     assert table["claim"].tolist() == [claim.name for claim in claims()]
     assert set(table["verdict"]) == {"not testable here"}
-    assert table["reason"].notna().all()
+    assert table["reason"].str.len().gt(0).all()
     assert singles.empty
     assert "towards_claim" in singles
 

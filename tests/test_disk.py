@@ -45,6 +45,7 @@ def test_a_full_disk_is_told_in_a_sentence_and_leaves_no_half_file(tmp_path, mos
     assert not [path for path in (tmp_path / "run").rglob(".*") if path.is_file()]
     assert all(path.stat().st_size <= most for path in (tmp_path / "run").rglob("*") if path.is_file())
     assert not (tmp_path / "run" / "record.json").exists()
+    assert not (tmp_path / "run" / file).exists()
     done = train(tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "record.json").exists()
