@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from benchmarks.measure import Call, interleaved, median_interval, peak_bytes
-from hdge.core.as_published import Variant, published_nll
 from hdge.core.losses import conditional_nll
 from hdge.core.queue import LogitQueue
+from hdge.methods.as_published import Variant, published_nll
 
 SIZES = (64, 1024, 16_384, 65_536, 2**20)
 CLASSES = (10, 100, 1000)

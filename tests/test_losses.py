@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from hdge import LogitQueue, hybrid_loss, hybrid_terms
 from hdge.core import losses
-from hdge.core.as_published import published_nll
 from hdge.core.losses import batch_nll, queue_margins, queue_nll
 from hdge.core.queue import normalize_logits
+from hdge.methods.as_published import published_nll
 from tests.reference import formulas
 
 NORMALIZATIONS = ("l2", "softmax", "none")

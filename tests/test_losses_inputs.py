@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from hdge import LogitQueue, conditional_nll, hybrid_loss, hybrid_terms
 from hdge.core import losses
-from hdge.core.as_published import published_nll
 from hdge.core.losses import batch_nll, queue_margins, queue_nll
 from hdge.core.queue import NORM_FLOOR, normalize_logits
+from hdge.methods.as_published import published_nll
 from tests.reference import formulas
 from tests.test_losses import NORMALIZATIONS, ROUNDING, draw, filled_queue, loop_gradient, soften
 

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hdge.core.as_published import published_nll
 from hdge.core.losses import hybrid_terms
 from hdge.core.readings import log_q_x
 from hdge.data.images import ImageSet
 from hdge.methods.adversarial import Adversarial
+from hdge.methods.as_published import published_nll
 from hdge.methods.build import build_method, build_network
 from hdge.methods.contrastive import simclr_loss, supervised_contrastive_loss
 from hdge.methods.networks import ResNet50

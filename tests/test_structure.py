@@ -93,7 +93,7 @@ def test_the_core_imports_nothing_but_torch_and_itself():
 
 
 def test_the_core_stays_small():
-    assert sum(len(path.read_text().splitlines()) for path in (PACKAGE / "core").glob("*.py")) <= 800
+    assert sum(len(path.read_text().splitlines()) for path in (PACKAGE / "core").glob("*.py")) <= 750
 
 
 def test_what_a_stranger_uses_is_at_the_top():

@@ -4,9 +4,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from hdge.core.as_published import Variant, published_nll
 from hdge.core.losses import HybridTerms, hybrid_terms, terms_and_margins
 from hdge.core.queue import LogitQueue
+from hdge.methods.as_published import Variant, published_nll
 from hdge.methods.base import Method, Step, View
 from hdge.study.config import TrainConfig
 

@@ -1,6 +1,6 @@
 """The contrastive term as it was published, B x C x K numbers at a time: what the study measures itself against.
 
-For tests, benchmarks and notebook 08. Training uses :mod:`hdge.core.losses`, which equals the first form to rounding.
+For tests, benchmarks and notebook 08's departures. :mod:`hdge.core.losses` equals the first form to rounding.
 """
 
 from typing import Literal
