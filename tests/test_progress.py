@@ -50,6 +50,12 @@ def test_a_job_is_a_line_and_an_error_is_kept():
     ]
 
 
+def test_no_time_is_told_from_a_sliver_of_the_work():
+    clock = itertools.count(0.0, 60.0).__next__
+    first, *_ = told(iter(REPORT.split("\n")), {"train_hdge-seed0-1": 200.0}, clock, bars=False)
+    assert first == "1 of 3: 05_generation (60 s)"  # 10 s of 220 s
+
+
 def test_a_bar_is_shown_in_place_on_a_terminal():
     shown = list(told(iter(REPORT.split("\n")), {}, lambda: 0.0, bars=True))
     assert shown[0] == "hdge attacks:  50%|     | 1/2 [00:00<?, ?run/s]\r"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 PAUSE = 0.1  # seconds between two looks at the report
+LEAST = 0.05  # of the weight of all jobs, before which a time left would be a guess
 START = 10.0  # seconds that a job takes besides training; notebooks and measurements of small profiles take as many
 PLANNED = re.compile(r"(\w[\w-]*) +(\d+)")  # a rule and its jobs, in the table of the report
 FINISHED = re.compile(r"Finished jobid: \d+ \(Rule: (.+)\)")
@@ -45,7 +46,8 @@ def _report() -> IO[bytes]:
 def told(lines: Iterator[str], seconds: Mapping[str, float], clock: Any, bars: bool) -> Iterator[str]:
     """Turn Snakemake's lines into ours; a bar is shown in place on a terminal, and left out elsewhere.
 
-    The time left is the time passed, by the weight of the jobs that are left beside that of the finished ones.
+    The time left is the time passed, by the weight of the jobs that are left beside that of the finished ones. It is
+    told as soon as these have a part of the weight: jobs under way count for nothing, however far they are.
     """
     begun, job, planned, behind = clock(), "", 0.0, 0.0
     for line in lines:
@@ -57,7 +59,11 @@ def told(lines: Iterator[str], seconds: Mapping[str, float], clock: Any, bars: b
             behind += START + seconds.get(job, 0.0)
         elif counted:
             passed = clock() - begun
-            left = f", about {_minutes(passed * (planned / behind - 1))} left" if behind < planned else ""
+            left = (
+                f", about {_minutes(passed * (planned / behind - 1))} left"
+                if LEAST * planned <= behind < planned
+                else ""
+            )
             yield f"{counted[1]} of {counted[2]}: {job if job != 'all' else 'done'} ({_minutes(passed)}{left})"
         elif BAR.search(line):
             if bars:
