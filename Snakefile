@@ -17,6 +17,8 @@ from hdge.study.roster import has_chains
 profile = load_profile(config.get("profile", "digits"))
 only = str(config["only"]).split("+") if config.get("only") else ()
 os.environ.update({"HDGE_PYTHON": sys.executable, **profile.environment})  # of all jobs
+# Of those that draw, in every profile: what a notebook computes, its table holds alike on all x86-64 processors.
+DRAWING = "".join(f"{name}={value} " for name, value in avx2_alone().items())
 
 
 def here(path):
@@ -89,12 +91,6 @@ def judged(notebook):
 def protocol_of(notebook):
     parts = [KINDS[kind].protocol for kind in contents.NOTEBOOKS[notebook].measured]
     return "".join(str(getattr(profile, part)) for part in parts if part)
-
-
-def environment_of(notebook):
-    """The tour trains two networks of its own; with these its table is the same on all x86-64 processors."""
-    own = avx2_alone() if contents.NOTEBOOKS[notebook].needs == "nothing" else {}
-    return "".join(f"{name}={value} " for name, value in own.items())
 
 
 def parameters(**extra):
@@ -184,11 +180,10 @@ for notebook in DRAWN:
             given=parameters(),
             scale=profile.scale,  # every caption says it
             measured=protocol_of(notebook),
-            environment=environment_of(notebook),
         threads: 1
         resources:
             mem_mb=4000,
             runtime=60,
         shell:
-            '{params.environment}"$HDGE_PYTHON" -m hdge.cli notebook {input[0]:q} {log.notebook:q} --root .'
+            DRAWING + '"$HDGE_PYTHON" -m hdge.cli notebook {input[0]:q} {log.notebook:q} --root .'
             " --parameters {params.given:q}"
