@@ -17,6 +17,7 @@ from hdge.study.study import Study
 from hdge.verdict.answer import HEADLINES, against_jem, clearest, headline, without_batch_norm
 from hdge.verdict.claims import claims
 from hdge.verdict.report import write_report
+from hdge.verdict.rule import outcome
 
 
 def test_text_is_shown_and_not_obeyed(tmp_path):
@@ -79,10 +80,13 @@ def test_the_clearest_claim_is_the_furthest_from_another_verdict():
 
 
 def test_a_headline_says_each_verdict_once_and_last_what_is_untested():
-    def said(*found, provisional=False, low=0.01, high=0.05):
+    def said(*found, provisional=False, largest=0.05):
+        ends = {"reproduced": (0.01, largest), "contradicted": (-largest, -0.01), "undecided": (-largest, 0.05)}
         scales = zip(("digits", "cifar10-small", "cifar100-small"), found, strict=True)
-        row = {"claim": "so", "provisional": provisional, "low": low, "high": high, "delta": 0.04}
-        return headline("so", {name: pd.DataFrame([{**row, "verdict": verdict}]) for name, verdict in scales})
+        rows = {name: {"claim": "so", "verdict": verdict, "provisional": provisional} for name, verdict in scales}
+        for row in rows.values():
+            row["reason"] = outcome("higher", *ends.get(row["verdict"], (0.01, 0.05)), delta=0.04).reason
+        return headline("so", {name: pd.DataFrame([row]) for name, row in rows.items()})
 
     untested = "not testable here"
     assert said("reproduced", "contradicted", "reproduced") == (
@@ -90,7 +94,7 @@ def test_a_headline_says_each_verdict_once_and_last_what_is_untested():
     )
     assert said(untested, "undecided", untested) == "- **so** – undecided on CIFAR-10; not testable elsewhere"
     assert said(untested, untested, untested) == "- **so** – not testable"
-    small = said("reproduced", "contradicted", "undecided", low=-0.01, high=0.03)
+    small = said("reproduced", "contradicted", "undecided", largest=0.03)
     assert (
         small == "- **so** – reproduced within δ on digits; contradicted within δ on CIFAR-10; undecided on CIFAR-100"
     )

@@ -12,6 +12,7 @@ from hdge.figures.captions import counts_range, describe, empty_figure
 from hdge.figures.marks import handle
 from hdge.figures.style import DOTTED, GREY, subplots
 
+TITLE = "The paper's claims against their verdicts"
 LOOKS = {
     "reproduced": (">", "#009E73"), "contradicted": ("<", "#D55E00"), "no difference": ("s", "#0072B2"),
     "undecided": ("o", "#8A8A8A"),
@@ -55,13 +56,12 @@ def forest_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     below_title = 1 - 0.22 / figure.get_figheight()
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.005, below_title), "borderaxespad": 0.0}
     figure.legend(handles=marks, ncols=len(marks), fontsize=7, **place)
-    counted = pd.concat([table.reindex(tested)[["n", "seeds"]] for table in found.values()])
-    images, seeds = (counts_range(counted.loc[counted[column] > 0, column]) for column in ("n", "seeds"))
-    provisional = any(bool(table.reindex(tested)["provisional"].eq(True).any()) for table in found.values())
-    hollow = "A hollow mark has fewer seeds than planned. " if provisional else ""
+    drawn = pd.concat([table.reindex(tested)[["n", "seeds", "provisional"]] for table in found.values()])
+    images, seeds = (counts_range(drawn.loc[drawn[column] > 0, column]) for column in ("n", "seeds"))
+    hollow = "A hollow mark has fewer seeds than planned. " if drawn["provisional"].eq(True).any() else ""
     return describe(
         figure,
-        "The paper's claims against their verdicts\n",  # its second line is the legend's
+        f"{TITLE}\n",  # its second line is the legend's
         "A mark is a claim's primary contrast, with its 95 % interval over seeds and test images. For samples the "
         "interval is over seeds alone, and counted costs do not vary. The unit is δ, the smallest difference of "
         "interest. Right of 0 is the claimed side, and colour the verdict. A difference in the grey band is smaller "

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from hdge.evaluators.intervals import LEVEL, student_interval
+from hdge.figures.claims import TITLE
 from hdge.study.config import HOME
 from hdge.study.profiles import load_profile
 from hdge.study.protocol import stated
@@ -16,7 +17,7 @@ from hdge.study.study import read_table
 from hdge.verdict.claims import claims as all_claims
 from hdge.verdict.markdown import header, line
 from hdge.verdict.reported import reported
-from hdge.verdict.rule import Outcome
+from hdge.verdict.rule import SMALL, Outcome
 
 PROFILES = ("digits", "cifar10-small", "cifar100-small")
 ALPHA = 1 - LEVEL
@@ -30,7 +31,6 @@ HEADLINES = (
     "more accurate than cross-entropy", "OOD by log q(x): beats the classifier", "better calibrated than cross-entropy",
     "more robust than cross-entropy", "HDGE + JEM samples better than JEM: distance",
 )  # fmt: skip
-PICTURE_TEXT = "The paper's claims against their verdicts"
 FIRST_FOREST = HOME / "figures" / "claims_first.svg"
 
 
@@ -60,7 +60,7 @@ def summary(committed: bool = False) -> list[str]:
     """README's answer: the headlines, the forest, what else to know, counts of each scale, and a group a row."""
     tables = verdicts(committed)
     lines = [headline(claim, tables) for claim in HEADLINES]
-    lines += ["", f"![{PICTURE_TEXT}]({FIRST_FOREST.relative_to(HOME).as_posix()})", ""]
+    lines += ["", f"![{TITLE}]({FIRST_FOREST.relative_to(HOME).as_posix()})", ""]
     lines += [
         f"- {load_profile(name).scale}: {counts_phrase(table)}. {after_holm(table)}" for name, table in tables.items()
     ]
@@ -86,9 +86,8 @@ def headline(claim: str, tables: dict[str, pd.DataFrame]) -> str:
     for name, table in tables.items():
         [row] = table[table["claim"] == claim].to_dict("records")
         verdict = f"{'provisionally ' if row['provisional'] is True else ''}{row['verdict'].removesuffix(' here')}"
-        decided = row["verdict"] in ("reproduced", "contradicted")
-        small = decided and max(abs(row["low"]), abs(row["high"])) < row["delta"]
-        data.setdefault(verdict + " within δ" * small, []).append(short_scale(name))
+        small = " within δ" if SMALL in row["reason"] else ""
+        data.setdefault(verdict + small, []).append(short_scale(name))
     untested = data.pop("not testable", [])
     told = [f"{verdict} on {', '.join(names)}" for verdict, names in data.items()]
     if untested:

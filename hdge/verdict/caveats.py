@@ -47,16 +47,13 @@ def calibration(read: Read) -> list[str]:
         return []
     mean = table.groupby("method")[["nll", "scaled_nll"]].mean()
     (before, after), (hdge_before, hdge_after) = mean.loc[["cross_entropy", "hdge"]].to_numpy().tolist()
+    rise = after > before and hdge_after > hdge_before
     return [
         "**Calibration.** It is judged by the NLL, which counts errors as well.",
         f"Temperature scaling takes the NLL of cross-entropy from {before:.3f} to {after:.3f} nats, and that of HDGE "
         f"from {hdge_before:.3f} to {hdge_after:.3f}.",
         "A temperature mends nothing but confidences that are all too high or all too low. The ECE shows what is left.",
-        *(
-            ["Here both NLLs rise, because few images fit the temperature."]
-            if after > before and hdge_after > hdge_before
-            else []
-        ),
+        *(["Here both NLLs rise, because few images fit the temperature."] if rise else []),
     ]
 
 

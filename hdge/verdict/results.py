@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from hdge.evaluators.ood import SCORES
-from hdge.figures.claims import forest_figure
+from hdge.figures.claims import TITLE, forest_figure
 from hdge.figures.style import use_style
 from hdge.study.config import HOME
 from hdge.study.profiles import load_profile
@@ -17,7 +17,6 @@ from hdge.study.study import store
 from hdge.verdict.answer import (
     FIRST_FOREST,
     IN_PERCENT,
-    PICTURE_TEXT,
     after_holm,
     counts_phrase,
     said,
@@ -58,7 +57,7 @@ def agreement(committed: bool = False) -> list[str]:
 
 def results(committed: bool = False) -> list[str]:
     """The page of all results: where scales agree, then each profile's claims with their verdicts, and its methods."""
-    lines = [f"![{PICTURE_TEXT}](../{FOREST.relative_to(HOME).as_posix()})", "", *agreement(committed)]
+    lines = [f"![{TITLE}](../{FOREST.relative_to(HOME).as_posix()})", "", *agreement(committed)]
     for name, claims in verdicts(committed).items():
         profile, singles = load_profile(name), stored_table(f"{name}/09_verdict_singles", committed)
         lines += ["", f"## {profile.scale}", ""]
@@ -158,7 +157,7 @@ def pages(committed: bool = False) -> dict[Path, str]:
 
 
 def draw_forests() -> None:
-    """Draw all scales' verdicts in one picture, and without the last groups in README's, each with its table."""
+    """Draw all scales' verdicts in one picture, and without one group in README's, each with its table."""
     tables = {load_profile(name).scale: table for name, table in verdicts().items()}
     first = {scale: table[table["group"] != NOT_FIRST] for scale, table in tables.items()}
     use_style()

@@ -11,6 +11,7 @@ from hdge.evaluators.intervals import LEAST_SEEDS, LEVEL
 from hdge.verdict.claims import Kind
 
 Outcome = Literal["reproduced", "contradicted", "no difference", "undecided", "not testable here"]
+SMALL = ", within ±δ"  # ends the reason of a decided verdict whose whole interval is smaller than δ
 MOST_SEEDS = 1000  # beyond this, seeds are not what is missing
 
 
@@ -31,9 +32,9 @@ def outcome(kind: Kind, low: float, high: float, delta: float) -> Verdict:
     if kind in ("higher", "lower"):
         small = max(abs(low), abs(high)) <= delta
         if low > 0:
-            return Verdict("reproduced", "the interval lies on the claimed side of 0" + ", within ±δ" * small)
+            return Verdict("reproduced", "the interval lies on the claimed side of 0" + SMALL * small)
         if high < 0:
-            return Verdict("contradicted", "the interval lies on the other side of 0" + ", within ±δ" * small)
+            return Verdict("contradicted", "the interval lies on the other side of 0" + SMALL * small)
         return Verdict("no difference", "the interval lies within ±δ") if small else _reaches("from 0 to beyond δ")
     if kind == "alike":
         if max(abs(low), abs(high)) <= delta:
